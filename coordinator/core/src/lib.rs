@@ -1,0 +1,14 @@
+//! The rules of a coordinator, without a socket, clock or lock.
+//!
+//! Coordinators share the partitions of the users among themselves. The owner of a partition merges the sessions that
+//! gateways report and the claims of users and backends to one presence per user, and publishes every change. The
+//! rules R1 to R15 by which it stays right under faults are told in `docs/ARCHITECTURE.md`; the file that decides each
+//! is named there.
+
+mod config;
+mod coordinator;
+mod io;
+
+pub use config::Config;
+pub use coordinator::{Coordinator, Stats};
+pub use io::{Input, Output, Recorded, Transition};

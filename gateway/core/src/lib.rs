@@ -1,0 +1,16 @@
+//! The rules of a gateway, without a socket, clock or lock.
+//!
+//! A gateway owns sessions. It decides when one is over ([`Config::heartbeat_timeout`]), what its person does, and who
+//! watches whom; it reports session changes to the owners of the partitions, keeps the watched users as owners tell
+//! them, and says to each session what changed. It never decides a user's status: that is the coordinator's.
+//!
+//! One [`Gateway`] is one shard of a process. The server feeds it [`Input`]s and carries out its [`Output`]s; it reads
+//! both clocks once a turn.
+
+mod config;
+mod gateway;
+mod io;
+
+pub use config::Config;
+pub use gateway::{Gateway, Stats};
+pub use io::{BusEvent, Grants, Input, Opening, Output, Slot, Ticket, Viewer};

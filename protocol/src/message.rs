@@ -1,0 +1,445 @@
+//! Messages between gateways and coordinators. `docs/ARCHITECTURE.md` tells the rules (R1 to R15) they serve.
+//!
+//! Upward, what a gateway knows of its sessions goes to the owner of the partition; downward, the owner's
+//! transitions go to every gateway with a watcher there. Each stream is numbered, and whoever finds a gap asks for
+//! full values, which replace: nothing is ever merged.
+
+use serde::{Deserialize, Serialize};
+
+use crate::code::ErrorCode;
+use crate::frame::ManualStatus;
+use crate::{
+    Activity, CoordinatorId, DeviceId, DeviceKind, Epoch, Incarnation, Origin, Partition, SessionNumber, Status,
+    UserId, UserKey, WallTime,
+};
+
+/// Gateway to owner, on the partition's upward subject.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Up {
+    /// Changes of sessions.
+    Report(Report),
+    /// All sessions of this gateway in the partition; replaces what the owner had.
+    Sync(Sync),
+    /// Asks for the presence of some users.
+    Pull(Pull),
+    /// Sets a claim.
+    Claim(ClaimRequest),
+    /// Asks why a user is shown as it is.
+    Explain(ExplainRequest),
+    /// Asks for a page of everybody known in the partition, answered to a backend directly.
+    List(ListRequest),
+}
+
+impl Up {
+    /// The partition the message is for.
+    #[must_use]
+    pub const fn partition(&self) -> Partition {
+        match self {
+            Self::Report(m) => m.partition,
+            Self::Sync(m) => m.partition,
+            Self::Pull(m) => m.partition,
+            Self::Claim(m) => m.partition,
+            Self::Explain(m) => m.partition,
+            Self::List(m) => m.partition,
+        }
+    }
+}
+
+/// Session changes, numbered per (gateway, incarnation, partition); only the next number is applied.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Who reports.
+    pub origin: Origin,
+    /// Of which partition.
+    pub partition: Partition,
+    /// The highest epoch the gateway has seen of it.
+    pub epoch_seen: Epoch,
+    /// One more than the last report's.
+    pub seq: u64,
+    /// The changes, in order.
+    pub changes: Vec<SessionChange>,
+}
+
+/// One change of one session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SessionChange {
+    /// It began.
+    Opened(SessionRecord),
+    /// Its person does something else.
+    Activity {
+        /// The session.
+        number: SessionNumber,
+        /// Whose it is.
+        key: UserKey,
+        /// What its person does now.
+        activity: Activity,
+        /// Since when.
+        since: WallTime,
+    },
+    /// It ended.
+    Closed {
+        /// The session.
+        number: SessionNumber,
+        /// Whose it was.
+        key: UserKey,
+        /// How it ended.
+        how: Ending,
+    },
+}
+
+/// How a session ended, which decides whether grace is given.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Ending {
+    /// The client said `bye`: no grace.
+    Bye,
+    /// The connection was lost by FIN, RST, or by the gateway's own doing: grace.
+    Lost,
+    /// Nothing was heard for the heartbeat timeout, which has waited long enough: no grace.
+    Silent,
+}
+
+/// All an owner needs to know of a session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The session.
+    pub number: SessionNumber,
+    /// Whose it is.
+    pub key: UserKey,
+    /// The same as the user knows itself.
+    pub user: UserId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its kind.
+    pub kind: DeviceKind,
+    /// What its person does.
+    pub activity: Activity,
+    /// Since when.
+    pub since: WallTime,
+}
+
+/// One page of all sessions of a gateway in a partition, as of report number `seq`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sync {
+    /// Who reports.
+    pub origin: Origin,
+    /// Of which partition.
+    pub partition: Partition,
+    /// The highest epoch the gateway has seen of it.
+    pub epoch_seen: Epoch,
+    /// The number of the last report it includes; the next report carries one more.
+    pub seq: u64,
+    /// The page, from 0.
+    pub page: u16,
+    /// No page follows.
+    pub last: bool,
+    /// The sessions.
+    pub sessions: Vec<SessionRecord>,
+}
+
+/// Asks for users' presence, answered by [`Snapshot`] pages to the gateway.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pull {
+    /// Who asks.
+    pub origin: Origin,
+    /// Of which partition.
+    pub partition: Partition,
+    /// Comes back in the snapshot.
+    pub request: u64,
+    /// The users asked for.
+    pub users: Vec<UserKey>,
+}
+
+/// Sets a claim, answered by [`ClaimDone`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    /// Who asks.
+    pub origin: Origin,
+    /// Of which partition.
+    pub partition: Partition,
+    /// Comes back in the answer.
+    pub request: u64,
+    /// Whose claim it is.
+    pub key: UserKey,
+    /// The same as the user knows itself.
+    pub user: UserId,
+    /// What is claimed.
+    pub command: ClaimCommand,
+}
+
+/// What is claimed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ClaimCommand {
+    /// By the user, through a session.
+    Manual {
+        /// What to show.
+        status: ManualStatus,
+        /// What to say beside it.
+        text: Option<Box<str>>,
+        /// An emoji beside it.
+        emoji: Option<Box<str>>,
+        /// When the claim ends by itself.
+        expires_at: Option<WallTime>,
+    },
+    /// By a backend.
+    Api {
+        /// What to show.
+        status: ApiStatus,
+        /// What to say beside it.
+        text: Option<Box<str>>,
+        /// For how many milliseconds the claim, or the virtual session, holds; not given: a claim holds until it
+        /// is taken back, a virtual session for the configured time.
+        ttl_ms: Option<u64>,
+        /// Which virtual session; not given: the one without a name.
+        session: Option<DeviceId>,
+    },
+    /// Forget everything about the user that no live session holds.
+    Erase,
+}
+
+/// What a backend may claim.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiStatus {
+    /// Ends the API claim; without a live session, makes or renews a virtual one.
+    Online,
+    /// Idle while any session lives.
+    Idle,
+    /// Not to be disturbed while any session lives.
+    Dnd,
+    /// Ends the virtual session; while other sessions live, appears offline.
+    Offline,
+}
+
+/// Asks why a user is shown as it is, answered by [`ToGateway::Explained`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExplainRequest {
+    /// Who asks.
+    pub origin: Origin,
+    /// Of which partition.
+    pub partition: Partition,
+    /// Comes back in the answer.
+    pub request: u64,
+    /// Whose presence.
+    pub key: UserKey,
+}
+
+/// Asks for a page of the users known in a partition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ListRequest {
+    /// Of which partition.
+    pub partition: Partition,
+    /// Where the owner publishes the answer: a backend's inbox, kept as it came.
+    pub reply: String,
+    /// Only users after this one, in the order of keys.
+    pub after: Option<UserKey>,
+}
+
+/// The owner's transitions, on the partition's downward subject. Applied when `prev` is where the receiver is;
+/// otherwise the receiver pulls what it watches.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Delta {
+    /// The owner that says so.
+    pub from: CoordinatorId,
+    /// Of which partition.
+    pub partition: Partition,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// The number the previous delta ended at.
+    pub prev: u64,
+    /// The number this one ends at.
+    pub last: u64,
+    /// The changed users.
+    pub entries: Vec<Entry>,
+}
+
+/// The presence of one user at one number of its partition's epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose presence it is.
+    pub key: UserKey,
+    /// What everybody may see.
+    pub public: Shown,
+    /// What the user itself sees, when it differs.
+    pub own: Option<Shown>,
+}
+
+impl Entry {
+    /// The number of the entry: the later of what everybody and what the user itself sees.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.own.as_ref().map_or(self.public.n, |own| own.n.max(self.public.n))
+    }
+}
+
+/// A presence as somebody is shown it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// The number of the change that made it so.
+    pub n: u64,
+    /// The status; never `unknown` from an owner.
+    pub status: Status,
+    /// Since when; `None` for a user never seen.
+    pub since: Option<WallTime>,
+    /// The text beside it.
+    pub text: Option<Box<str>>,
+    /// The emoji beside it.
+    pub emoji: Option<Box<str>>,
+    /// A device in the background can be reached.
+    pub reachable: bool,
+    /// The kinds of device in use, where published.
+    pub devices: Vec<DeviceKind>,
+}
+
+impl Shown {
+    /// A user never seen.
+    #[must_use]
+    pub const fn never_seen() -> Self {
+        Self {
+            n: 0,
+            status: Status::Offline,
+            since: None,
+            text: None,
+            emoji: None,
+            reachable: false,
+            devices: Vec::new(),
+        }
+    }
+
+    /// Whether a person would see a difference, apart from the time.
+    #[must_use]
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.status == other.status
+            && self.text == other.text
+            && self.emoji == other.emoji
+            && self.reachable == other.reachable
+            && self.devices == other.devices
+    }
+}
+
+/// Coordinator to one gateway.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ToGateway {
+    /// Send all sessions of a partition.
+    Resync {
+        /// Of which partition.
+        partition: Partition,
+        /// The owner's epoch.
+        epoch: Epoch,
+        /// The life that is asked; another one ignores it.
+        incarnation: Incarnation,
+    },
+    /// One page of the answer to a pull.
+    Snapshot(Snapshot),
+    /// A claim was dealt with.
+    ClaimDone(ClaimDone),
+    /// Why a user is shown as it is.
+    Explained {
+        /// Of the request.
+        request: u64,
+        /// Sessions, claims, timers and the rule that decided, as JSON for people.
+        json: String,
+    },
+}
+
+/// One page of the answer to a pull: full values at number `n`.
+///
+/// Owners that have not settled leave out whom they would have to call offline. In a settled snapshot, whoever was
+/// asked for and is on no page was never seen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The owner that says so.
+    pub from: CoordinatorId,
+    /// Of which partition.
+    pub partition: Partition,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// The number the values hold at.
+    pub n: u64,
+    /// Whether the owner may state that somebody is offline.
+    pub settled: bool,
+    /// Of the pull.
+    pub request: u64,
+    /// No page follows.
+    pub last: bool,
+    /// The values.
+    pub entries: Vec<Entry>,
+}
+
+/// What became of a claim.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClaimDone {
+    /// Of the request.
+    pub request: u64,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// The presence that followed, or why the claim was refused.
+    pub outcome: Result<Claimed, ErrorCode>,
+}
+
+/// A claim that was set.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The presence that followed.
+    pub entry: Entry,
+    /// Another claim stands above the one set, so that it does not show.
+    pub covered: bool,
+    /// When the claim or virtual session ends by itself.
+    pub expires_at: Option<WallTime>,
+}
+
+/// To one coordinator: it speaks for an epoch that is over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fenced {
+    /// Of which partition.
+    pub partition: Partition,
+    /// The highest epoch seen.
+    pub seen: Epoch,
+}
+
+/// A coordinator's sign of life, to everybody.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CoordinatorBeat {
+    /// Who.
+    pub id: CoordinatorId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Counts the beats of this life, so that its own beat coming back is told from an older one.
+    pub number: u64,
+    /// May be given partitions.
+    pub ready: bool,
+    /// What it owns.
+    pub owned: Vec<OwnedBeat>,
+}
+
+/// One partition in a coordinator's beat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnedBeat {
+    /// Which partition.
+    pub partition: Partition,
+    /// In which epoch.
+    pub epoch: Epoch,
+    /// The number of its last change, so that a lost last delta is found.
+    pub n: u64,
+    /// Whether it may state that somebody is offline.
+    pub settled: bool,
+}
+
+/// A gateway's sign of life, to all coordinators.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GatewayBeat {
+    /// Who.
+    pub origin: Origin,
+    /// Its upward streams: those that ever carried a report.
+    pub streams: Vec<StreamBeat>,
+}
+
+/// One upward stream in a gateway's beat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamBeat {
+    /// Which partition.
+    pub partition: Partition,
+    /// The number of its last report, so that a lost last report is found.
+    pub seq: u64,
+    /// The highest epoch the gateway has seen of it.
+    pub epoch_seen: Epoch,
+}
