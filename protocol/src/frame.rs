@@ -299,7 +299,6 @@ impl ServerFrame {
 /// # Panics
 /// Never: the types have only string keys and finite numbers.
 #[must_use]
-#[expect(clippy::missing_panics_doc, reason = "documented as never")]
 pub fn encode<T: Serialize>(frame: &T) -> String {
     serde_json::to_string(frame).unwrap_or_default()
 }

@@ -1,0 +1,111 @@
+//! Carries out what the core wants done.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use herenow_bus::{Bus, EpochStore};
+use herenow_coordinator_core::{Input, Output, Recorded, Transition};
+use herenow_protocol::message::CoordinatorBeat;
+use herenow_protocol::{CoordinatorId, Epoch, Partition, codec, subject};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::server::Status;
+use crate::sink::TransitionSink;
+use crate::sources::Sources;
+
+/// Where the outputs of the core go.
+pub(crate) struct Executor {
+    pub(crate) id: CoordinatorId,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) epochs: Arc<dyn EpochStore>,
+    pub(crate) sink: Box<dyn TransitionSink>,
+    pub(crate) metrics: Metrics,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+impl Executor {
+    /// Carries out all of it, in order.
+    pub(crate) fn all(&mut self, outputs: &mut Vec<Output>, sources: &mut Sources) {
+        for output in outputs.drain(..) {
+            self.one(output, sources);
+        }
+    }
+
+    fn one(&mut self, output: Output, sources: &mut Sources) {
+        match output {
+            Output::Subscribe(partition) => sources.subscribe(partition),
+            Output::Unsubscribe(partition) => sources.unsubscribe(partition),
+            Output::Record { partition, epoch } => self.record(partition, epoch, sources),
+            Output::Beat(beat) => self.beat(&beat),
+            Output::Down(delta) => self.send(&subject::down(delta.partition), &delta),
+            Output::ToGateway(gateway, message) => self.send(&subject::gateway(&gateway), &message),
+            Output::Fenced(coordinator, fenced) => self.send(&subject::coordinator(&coordinator), &fenced),
+            Output::Changes(changes) => self.send_json(&subject::changes(changes.partition), &changes),
+            Output::UserChange(user, change) => self.send_json(&subject::user_changes(&user), &change),
+            Output::Listed { reply, page: Ok(page) } => self.send_json(&reply, &page),
+            Output::Listed { reply, page: Err(problem) } => self.send_json(&reply, &problem),
+            Output::Transition(transition) => self.keep(*transition),
+        }
+    }
+
+    fn keep(&mut self, transition: Transition) {
+        self.metrics.transition(transition.cause);
+        self.sink.accept(transition);
+    }
+
+    fn beat(&self, beat: &CoordinatorBeat) {
+        let settled = beat.owned.iter().filter(|owned| owned.settled).count();
+        self.metrics.settled(settled);
+        let now = Status { ready: beat.ready, owned: beat.owned.len(), settled };
+        self.status.send_if_modified(|status| std::mem::replace(status, now) != now);
+        self.send(subject::COORDINATOR_BEATS, beat);
+    }
+
+    fn record(&self, partition: Partition, epoch: Epoch, sources: &mut Sources) {
+        let (epochs, owner, metrics) = (Arc::clone(&self.epochs), self.id.clone(), self.metrics.clone());
+        sources.ask(async move {
+            let (outcome, answer) = match epochs.record(partition, epoch, owner.as_str()).await {
+                herenow_bus::Recorded::Yes => (Recorded::Yes, "yes"),
+                herenow_bus::Recorded::Conflict(higher) => (Recorded::Conflict(higher), "conflict"),
+                herenow_bus::Recorded::Unavailable => (Recorded::Unavailable, "unavailable"),
+            };
+            metrics.recorded(answer);
+            vec![Input::Recorded { partition, epoch, outcome }]
+        });
+    }
+
+    fn send<T: Serialize>(&self, subject: &str, message: &T) {
+        match codec::encode(message) {
+            Ok(bytes) => self.publish(subject, bytes),
+            Err(error) => {
+                self.metrics.oversized();
+                tracing::error!(%subject, %error, "a message was not sent");
+            }
+        }
+    }
+
+    fn send_json<T: Serialize>(&self, subject: &str, body: &T) {
+        match serde_json::to_vec(body) {
+            Ok(bytes) => self.publish(subject, bytes),
+            Err(error) => tracing::error!(%error, "a body could not be written"),
+        }
+    }
+
+    fn publish(&self, subject: &str, bytes: Vec<u8>) {
+        if let Err(error) = self.bus.publish(subject, Bytes::from(bytes)) {
+            self.metrics.publish_failed(error);
+            tracing::debug!(%error, "a message was refused");
+        }
+    }
+}
+
+/// What the arbiter has on record, as inputs. Empty when it does not answer in time.
+pub(crate) async fn known(epochs: Arc<dyn EpochStore>) -> Vec<Input> {
+    let record = tokio::time::timeout(LOAD_LIMIT, epochs.load()).await.unwrap_or_default();
+    record.into_iter().map(|(partition, epoch)| Input::Known { partition, epoch }).collect()
+}
+
+/// How long the arbiter's record is waited for at the start.
+const LOAD_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);

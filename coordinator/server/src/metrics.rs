@@ -1,0 +1,150 @@
+//! Every metric of a coordinator. No user id is ever a label.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use herenow_bus::PublishError;
+use herenow_coordinator_core::Stats;
+use herenow_protocol::api::Cause;
+use herenow_protocol::codec::CodecError;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+type Label = [(&'static str, &'static str); 1];
+type Size = Gauge<u64, AtomicU64>;
+
+/// The metrics; clones share their values.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    partitions: Size,
+    settled: Size,
+    transitions: Family<Label, Counter>,
+    publish_failures: Family<Label, Counter>,
+    oversized: Counter,
+    decode_errors: Family<Label, Counter>,
+    messages: Family<Label, Counter>,
+    lossy: Counter,
+    subscribe_failures: Counter,
+    records: Family<Label, Counter>,
+    turn: Histogram,
+    batch: Histogram,
+}
+
+impl Metrics {
+    /// Makes the metrics and puts them into the registry under `herenow_coordinator_`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let made = Self {
+            partitions: Size::default(),
+            settled: Size::default(),
+            transitions: Family::default(),
+            publish_failures: Family::default(),
+            oversized: Counter::default(),
+            decode_errors: Family::default(),
+            messages: Family::default(),
+            lossy: Counter::default(),
+            subscribe_failures: Counter::default(),
+            records: Family::default(),
+            turn: Histogram::new(exponential_buckets(10e-6, 4.0, 10)),
+            batch: Histogram::new(exponential_buckets(1.0, 4.0, 7)),
+        };
+        made.enter(registry.sub_registry_with_prefix("herenow_coordinator"));
+        made
+    }
+
+    fn enter(&self, to: &mut Registry) {
+        to.register("partitions", "Partitions this coordinator owns now", self.partitions.clone());
+        to.register("partitions_settled", "Owned partitions that may state offline", self.settled.clone());
+        to.register("transitions", "Transitions published, by cause", self.transitions.clone());
+        to.register("publish_failures", "Messages the bus refused, by reason", self.publish_failures.clone());
+        to.register("oversized_messages", "Messages over the limit, not sent", self.oversized.clone());
+        to.register(
+            "decode_errors",
+            "Messages that could not be read, by reason",
+            self.decode_errors.clone(),
+        );
+        to.register("messages", "Messages taken from the bus, by kind", self.messages.clone());
+        to.register("bus_lossy", "Times the bus may have lost messages", self.lossy.clone());
+        to.register("subscribe_failures", "Subscriptions that failed", self.subscribe_failures.clone());
+        to.register("claims_recorded", "Claims put to the arbiter, by its answer", self.records.clone());
+        to.register_with_unit("turn", "Duration of a turn of the loop", Unit::Seconds, self.turn.clone());
+        to.register("turn_inputs", "Inputs handled in one turn of the loop", self.batch.clone());
+    }
+
+    pub(crate) fn turn(&self, inputs: usize, took: Duration, stats: Stats) {
+        self.turn.observe(took.as_secs_f64());
+        self.batch.observe(f64::from(u32::try_from(inputs).unwrap_or(u32::MAX)));
+        self.partitions.set(stats.partitions);
+    }
+
+    pub(crate) fn settled(&self, partitions: usize) {
+        self.settled.set(partitions as u64);
+    }
+
+    pub(crate) fn transition(&self, cause: Cause) {
+        self.transitions.get_or_create(&[("cause", cause_label(cause))]).inc();
+    }
+
+    pub(crate) fn publish_failed(&self, error: PublishError) {
+        self.publish_failures.get_or_create(&[("reason", publish_label(error))]).inc();
+    }
+
+    pub(crate) fn oversized(&self) {
+        self.oversized.inc();
+    }
+
+    pub(crate) fn decode_failed(&self, error: CodecError) {
+        self.decode_errors.get_or_create(&[("reason", codec_label(error))]).inc();
+    }
+
+    pub(crate) fn message(&self, kind: &'static str) {
+        self.messages.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    pub(crate) fn lossy(&self) {
+        self.lossy.inc();
+    }
+
+    pub(crate) fn subscribe_failed(&self) {
+        self.subscribe_failures.inc();
+    }
+
+    pub(crate) fn recorded(&self, answer: &'static str) {
+        self.records.get_or_create(&[("answer", answer)]).inc();
+    }
+}
+
+const fn cause_label(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Connected => "connected",
+        Cause::Activity => "activity",
+        Cause::Left => "left",
+        Cause::GraceOver => "grace_over",
+        Cause::Silent => "silent",
+        Cause::Manual => "manual",
+        Cause::Api => "api",
+        Cause::Expired => "expired",
+        Cause::Erased => "erased",
+        Cause::Rebuilt => "rebuilt",
+    }
+}
+
+const fn publish_label(error: PublishError) -> &'static str {
+    match error {
+        PublishError::Disconnected => "disconnected",
+        PublishError::Full => "full",
+        PublishError::TooBig => "too_big",
+        PublishError::Subject => "subject",
+    }
+}
+
+const fn codec_label(error: CodecError) -> &'static str {
+    match error {
+        CodecError::Empty => "empty",
+        CodecError::TooBig(_) => "too_big",
+        CodecError::Version(_) => "version",
+        CodecError::Malformed => "malformed",
+    }
+}

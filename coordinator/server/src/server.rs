@@ -1,0 +1,224 @@
+//! The loop, and the handle by which the rest of the process holds it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use herenow_bus::{Bus, EpochStore, SubscribeError};
+use herenow_coordinator_core::{Config, Coordinator, Input, Output};
+use herenow_protocol::{CoordinatorId, Incarnation, MonoTime, Now, Placement};
+use prometheus_client::registry::Registry;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+use crate::execute::{Executor, known};
+use crate::metrics::Metrics;
+use crate::sink::TransitionSink;
+use crate::sources::{Sources, Stop};
+
+/// How long giving everything away may take before the loop ends all the same.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a coordinator is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Times and limits.
+    pub config: Config,
+    /// Its name, unique among the coordinators of the deployment.
+    pub id: CoordinatorId,
+    /// Its life, higher than every earlier one.
+    pub incarnation: Incarnation,
+    /// Where users belong; the same in every process.
+    pub placement: Placement,
+    /// What every random choice is drawn from. Random in production.
+    pub seed: u64,
+}
+
+/// What a coordinator last said of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// May be given partitions.
+    pub ready: bool,
+    /// How many partitions it owns.
+    pub owned: usize,
+    /// Of how many of them it may state that somebody is offline.
+    pub settled: usize,
+}
+
+/// Why a coordinator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration breaks a relation; the key is named.
+    #[error("coordinator.{0}")]
+    Config(String),
+    /// The bus takes no subscription.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+}
+
+/// A running coordinator. Dropping it ends the loop at once, as a crash would; [`Self::drain`] is the orderly way.
+#[derive(Debug)]
+pub struct CoordinatorServer {
+    stop: Option<oneshot::Sender<()>>,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+}
+
+impl CoordinatorServer {
+    /// Starts a coordinator on the runtime of the caller and puts its metrics into `registry`.
+    ///
+    /// # Errors
+    /// [`StartError`]: a relation of the configuration does not hold, or the bus takes no subscription.
+    pub async fn start(
+        setup: Setup,
+        bus: Arc<dyn Bus>,
+        epochs: Arc<dyn EpochStore>,
+        sink: Box<dyn TransitionSink>,
+        registry: &mut Registry,
+    ) -> Result<Self, StartError> {
+        setup.config.check().map_err(StartError::Config)?;
+        let metrics = Metrics::register(registry);
+        let (stop, stopped) = oneshot::channel();
+        let (status, told) = watch::channel(Status::default());
+        let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), stopped).await?;
+        let known = known(Arc::clone(&epochs)).await;
+        let executor = Executor { id: setup.id.clone(), bus, epochs, sink, metrics, status };
+        let task = tokio::spawn(Loop::new(setup, sources, executor).run(known));
+        Ok(Self { stop: Some(stop), status: told, task })
+    }
+
+    /// Whether it may be given partitions.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.status().ready
+    }
+
+    /// What it last said of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Follows what it says of itself.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Whether the loop still runs.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        !self.task.is_finished()
+    }
+
+    /// Gives every partition away, then ends. Takes at most two seconds.
+    pub async fn drain(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the coordinator broke off");
+        }
+    }
+}
+
+struct Loop {
+    clock: Clock,
+    core: Coordinator,
+    heartbeat: Duration,
+    sources: Sources,
+    executor: Executor,
+    timer: Pin<Box<Sleep>>,
+    leaving: Option<Leaving>,
+}
+
+/// On the way out: when to end at the latest, and when all was given away, a heartbeat after which we end.
+struct Leaving {
+    latest: MonoTime,
+    end: Option<MonoTime>,
+}
+
+impl Loop {
+    fn new(setup: Setup, sources: Sources, executor: Executor) -> Self {
+        let clock = Clock::start();
+        let heartbeat = setup.config.heartbeat_interval;
+        let Setup { config, id, incarnation, placement, seed } = setup;
+        Self {
+            core: Coordinator::new(config, id, incarnation, placement, seed, clock.now()),
+            clock,
+            heartbeat,
+            sources,
+            executor,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            leaving: None,
+        }
+    }
+
+    async fn run(mut self, known: Vec<Input>) {
+        let mut inputs = known;
+        let mut outputs = Vec::new();
+        loop {
+            let stop = poll_fn(|cx| self.poll(cx, &mut inputs)).await;
+            let began = self.clock.elapsed();
+            let now = self.clock.now();
+            let count = inputs.len();
+            for input in inputs.drain(..) {
+                self.core.handle(input, now, &mut outputs);
+            }
+            match stop {
+                Some(Stop::Now) => return,
+                Some(Stop::Drain) => self.leave(now, &mut outputs),
+                None => {}
+            }
+            if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
+                self.core.handle_timeout(now, &mut outputs);
+            }
+            self.executor.all(&mut outputs, &mut self.sources);
+            let stats = self.core.stats();
+            self.executor.metrics.turn(count, self.clock.elapsed().saturating_sub(began), stats);
+            if self.has_left(now, stats.partitions) {
+                return;
+            }
+            self.set_timer(now);
+        }
+    }
+
+    /// Ready when there is something to handle, or a timer is due.
+    fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) -> Poll<Option<Stop>> {
+        match self.sources.poll(cx, inputs) {
+            Poll::Pending if inputs.is_empty() => self.timer.as_mut().poll(cx).map(|()| None),
+            Poll::Pending => Poll::Ready(None),
+            ready @ Poll::Ready(_) => ready,
+        }
+    }
+
+    fn leave(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        tracing::info!("the coordinator gives its partitions away");
+        self.core.handle(Input::Drain, now, outputs);
+        self.leaving = Some(Leaving { latest: now.mono.after(DRAIN_LIMIT), end: None });
+    }
+
+    fn has_left(&mut self, now: Now, partitions: u64) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        if partitions == 0 && leaving.end.is_none() {
+            leaving.end = Some(now.mono.after(self.heartbeat));
+        }
+        now.mono >= leaving.latest || leaving.end.is_some_and(|end| now.mono >= end)
+    }
+
+    fn set_timer(&mut self, now: Now) {
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.end.unwrap_or(leaving.latest));
+        let due = [self.core.poll_timeout(), leaving].into_iter().flatten().min();
+        let idle = now.mono.after(IDLE);
+        if let Some(at) = self.clock.instant(due.unwrap_or(idle).min(idle)) {
+            self.timer.as_mut().reset(at);
+        }
+    }
+}
+
+/// How often the loop turns when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);

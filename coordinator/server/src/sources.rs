@@ -1,0 +1,203 @@
+//! Everything a turn can begin with, in the order of importance: signs of life before everything, so that no
+//! amount of other work makes the living look dead.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
+use futures::stream::{Abortable, BoxStream, FuturesUnordered, SelectAll, Stream, StreamExt as _};
+use herenow_bus::{Bus, Event, Message, SubscribeError, Subscription};
+use herenow_coordinator_core::Input;
+use herenow_protocol::codec::{self, CodecError};
+use herenow_protocol::{CoordinatorId, Partition, subject};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+
+/// Most messages one source gives to one turn.
+const BATCH: usize = 256;
+
+type Subscribing = BoxFuture<'static, (Partition, Result<Subscription, SubscribeError>)>;
+
+/// Why the loop was asked to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// Give everything away first.
+    Drain,
+    /// Nobody holds the handle any more.
+    Now,
+}
+
+/// All that can wake the loop.
+pub(crate) struct Sources {
+    bus: Arc<dyn Bus>,
+    metrics: Metrics,
+    coordinator_beats: Subscription,
+    gateway_beats: Subscription,
+    own: Subscription,
+    events: BoxStream<'static, Event>,
+    answers: JoinSet<Vec<Input>>,
+    subscribing: FuturesUnordered<Subscribing>,
+    wanted: BTreeMap<Partition, AbortHandle>,
+    ups: SelectAll<Abortable<Subscription>>,
+    stop: Option<oneshot::Receiver<()>>,
+}
+
+impl Sources {
+    /// Subscribes to what every coordinator listens to.
+    pub(crate) async fn open(
+        bus: Arc<dyn Bus>,
+        id: &CoordinatorId,
+        metrics: Metrics,
+        stop: oneshot::Receiver<()>,
+    ) -> Result<Self, SubscribeError> {
+        let events = event_stream(bus.events());
+        let coordinator_beats = bus.subscribe(subject::COORDINATOR_BEATS, None).await?;
+        let gateway_beats = bus.subscribe(subject::GATEWAY_BEATS, None).await?;
+        let own = bus.subscribe(&subject::coordinator(id), None).await?;
+        Ok(Self {
+            bus,
+            metrics,
+            coordinator_beats,
+            gateway_beats,
+            own,
+            events,
+            answers: JoinSet::new(),
+            subscribing: FuturesUnordered::new(),
+            wanted: BTreeMap::new(),
+            ups: SelectAll::new(),
+            stop: Some(stop),
+        })
+    }
+
+    /// Lets an answer that takes time come back as inputs.
+    pub(crate) fn ask(&mut self, question: impl Future<Output = Vec<Input>> + Send + 'static) {
+        self.answers.spawn(question);
+    }
+
+    /// Listens to a partition. The subscription is made on the spot where the bus can, so that what is published next
+    /// is answered on it.
+    pub(crate) fn subscribe(&mut self, partition: Partition) {
+        let (abort, _) = AbortHandle::new_pair();
+        if let Some(before) = self.wanted.insert(partition, abort) {
+            before.abort();
+        }
+        let bus = Arc::clone(&self.bus);
+        let mut made: Subscribing =
+            async move { (partition, bus.subscribe(&subject::up(partition), None).await) }.boxed();
+        match (&mut made).now_or_never() {
+            Some((_, outcome)) => self.subscribed(partition, outcome),
+            None => self.subscribing.push(made),
+        }
+    }
+
+    /// Stops listening to a partition.
+    pub(crate) fn unsubscribe(&mut self, partition: Partition) {
+        if let Some(abort) = self.wanted.remove(&partition) {
+            abort.abort();
+        }
+    }
+
+    fn subscribed(&mut self, partition: Partition, outcome: Result<Subscription, SubscribeError>) {
+        match (outcome, self.wanted.get_mut(&partition)) {
+            (Ok(subscription), Some(handle)) => {
+                let (stream, abort) = futures::stream::abortable(subscription);
+                *handle = abort;
+                self.ups.push(stream);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                self.metrics.subscribe_failed();
+                tracing::error!(%error, "cannot listen to a partition");
+            }
+        }
+    }
+
+    /// Takes all that is ready. Waits only while nothing is.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Input>) -> Poll<Option<Stop>> {
+        let metrics = self.metrics.clone();
+        take(&mut self.coordinator_beats, cx, into, &metrics, "coordinator_beat", Input::Beat);
+        take(&mut self.gateway_beats, cx, into, &metrics, "gateway_beat", Input::GatewayBeat);
+        take(&mut self.own, cx, into, &metrics, "fenced", Input::Fenced);
+        self.take_events(cx, into);
+        self.take_answers(cx, into);
+        while let Poll::Ready(Some((partition, outcome))) = self.subscribing.poll_next_unpin(cx) {
+            self.subscribed(partition, outcome);
+        }
+        take(&mut self.ups, cx, into, &metrics, "up", Input::Up);
+        match self.poll_stop(cx) {
+            Some(stop) => Poll::Ready(Some(stop)),
+            None if into.is_empty() => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn take_events(&mut self, cx: &mut Context<'_>, into: &mut Vec<Input>) {
+        while let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
+            match event {
+                Event::Connected | Event::Lossy => {
+                    self.metrics.lossy();
+                    into.push(Input::BusLossy);
+                }
+                Event::Disconnected => tracing::warn!("the bus is disconnected"),
+            }
+        }
+    }
+
+    fn take_answers(&mut self, cx: &mut Context<'_>, into: &mut Vec<Input>) {
+        while let Poll::Ready(Some(answer)) = self.answers.poll_join_next(cx) {
+            match answer {
+                Ok(inputs) => into.extend(inputs),
+                Err(error) => tracing::error!(%error, "a question to the arbiter broke off"),
+            }
+        }
+    }
+
+    fn poll_stop(&mut self, cx: &mut Context<'_>) -> Option<Stop> {
+        match Pin::new(self.stop.as_mut()?).poll(cx) {
+            Poll::Pending => None,
+            Poll::Ready(asked) => {
+                self.stop = None;
+                Some(if asked.is_ok() { Stop::Drain } else { Stop::Now })
+            }
+        }
+    }
+}
+
+fn take<T: DeserializeOwned>(
+    from: &mut (impl Stream<Item = Message> + Unpin),
+    cx: &mut Context<'_>,
+    into: &mut Vec<Input>,
+    metrics: &Metrics,
+    kind: &'static str,
+    input: fn(T) -> Input,
+) {
+    for _ in 0..BATCH {
+        let Poll::Ready(Some(message)) = from.poll_next_unpin(cx) else { return };
+        metrics.message(kind);
+        match codec::decode(&message.payload) {
+            Ok(read) => into.push(input(read)),
+            Err(error) => refuse(&message, error, metrics),
+        }
+    }
+}
+
+fn refuse(message: &Message, error: CodecError, metrics: &Metrics) {
+    metrics.decode_failed(error);
+    tracing::debug!(subject = %message.subject, %error, "a message could not be read");
+}
+
+fn event_stream(events: broadcast::Receiver<Event>) -> BoxStream<'static, Event> {
+    futures::stream::unfold(events, |mut events| async {
+        match events.recv().await {
+            Ok(event) => Some((event, events)),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some((Event::Lossy, events)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    })
+    .boxed()
+}
