@@ -1,27 +1,34 @@
-//! How Herenow's roles reach each other: in one process, or over NATS.
+//! How Herenow's roles reach each other: in one process ([`LocalBus`]), or over NATS ([`NatsBus`]).
 //!
 //! The bus carries hints, never truth: it may lose, double or reorder any message, and says so when it knows. Nobody
 //! waits for it: [`Bus::publish`] returns at once, and what it refuses is repaired by the rules of the cores.
-
-use std::pin::Pin;
-use std::task::{Context, Poll};
+//!
+//! Both implementations are held to `tests/conformance.rs`.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{Stream, StreamExt as _};
 use herenow_protocol::{Epoch, Partition};
 use tokio::sync::broadcast;
 
-/// A message as it arrived.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// What it was published on.
-    pub subject: String,
-    /// What it carries.
-    pub payload: Bytes,
-    /// Where an answer is expected, for requests of backends.
-    pub reply: Option<String>,
-}
+mod local;
+mod message;
+mod nats;
+mod subject;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use local::{LocalBus, LocalEpochs};
+pub use message::{Message, Subscription};
+pub use nats::{ConfigError, ConnectError, NatsBus, NatsConfig, NatsEpochs, NatsTls, Secret};
+
+/// Most bytes of one message on any bus: what a NATS server takes unless told otherwise.
+pub const PAYLOAD_BYTES: usize = 1024 * 1024;
+/// Most bytes of a subject. A NATS server ends the connection over a line of 4 KiB.
+pub const SUBJECT_BYTES: usize = 1024;
+/// Messages that wait in one subscription before the newest are dropped, unless told otherwise.
+pub const SUBSCRIPTION_MESSAGES: usize = 65_536;
+/// Events that a receiver may lag behind. One that lags further must take it for [`Event::Lossy`].
+pub const EVENTS: usize = 64;
 
 /// Whether messages get through, as far as this process can know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,32 +68,17 @@ pub struct SubscribeError {
     pub reason: String,
 }
 
-/// Messages of one subscription. Dropping it ends the subscription.
-pub struct Subscription(Pin<Box<dyn Stream<Item = Message> + Send>>);
-
-impl Subscription {
-    /// Makes a subscription of any stream of messages.
-    pub fn new(stream: impl Stream<Item = Message> + Send + 'static) -> Self {
-        Self(Box::pin(stream))
-    }
-}
-
-impl std::fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription").finish_non_exhaustive()
-    }
-}
-
-impl Stream for Subscription {
-    type Item = Message;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.0.poll_next_unpin(cx)
+impl SubscribeError {
+    pub(crate) fn new(subject: &str, reason: impl ToString) -> Self {
+        Self { subject: subject.to_owned(), reason: reason.to_string() }
     }
 }
 
 /// Publishes and subscribes. Subjects are tokens between dots; a subscription may have `*` for one token and `>` for
 /// the rest.
+///
+/// Messages of one publisher arrive in order on the subjects of one kind; between beats and everything else there is
+/// no order.
 pub trait Bus: Send + Sync {
     /// Sends a message to whoever is subscribed now, also to this process itself. Never waits.
     ///
@@ -104,6 +96,11 @@ pub trait Bus: Send + Sync {
 
     /// Tells what happens to the bus from now on.
     fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// Whether messages get through now: what the last of [`Bus::events`] said, for those who came later.
+    fn is_connected(&self) -> bool {
+        true
+    }
 }
 
 /// What the arbiter said to a claim.
@@ -119,7 +116,9 @@ pub enum Recorded {
 
 /// The arbiter of claims: keeps the highest epoch of each partition. Not a lease: losing it stops nobody.
 pub trait EpochStore: Send + Sync {
-    /// Records a claim by compare-and-set if it is higher than what is on record. Answers within a second.
+    /// Records a claim by compare-and-set if it is higher than what is on record. The same claim of the same owner
+    /// may be recorded again, since an owner that was told [`Recorded::Unavailable`] cannot know. Answers within a
+    /// second.
     fn record(&self, partition: Partition, epoch: Epoch, owner: &str) -> BoxFuture<'_, Recorded>;
 
     /// Everything on record; empty when the arbiter cannot be reached. Answers within a second.

@@ -1,0 +1,364 @@
+//! What every bus and every arbiter does: the same cases against the ones in one process and the ones over a real
+//! NATS server. Cases that only a server can have are in `nats.rs`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use herenow_bus::testing::NatsServer;
+use herenow_bus::{
+    Bus, EpochStore, Event, LocalBus, LocalEpochs, NatsBus, NatsConfig, PAYLOAD_BYTES, PublishError,
+    Recorded, SUBJECT_BYTES, Subscription,
+};
+use herenow_protocol::{Epoch, Partition};
+use tokio::time::timeout;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long nothing must come, where nothing may.
+const SILENCE: Duration = Duration::from_millis(200);
+/// Messages a subscription of the worlds here holds.
+const CAPACITY: usize = 256;
+
+/// Two participants of one bus and one arbiter, and a backend that asks.
+struct World {
+    a: Arc<dyn Bus>,
+    b: Arc<dyn Bus>,
+    epochs_a: Arc<dyn EpochStore>,
+    epochs_b: Arc<dyn EpochStore>,
+    ask: Box<dyn Fn(&'static str, &'static str) + Send + Sync>,
+    _server: Option<NatsServer>,
+}
+
+fn local() -> World {
+    let bus = LocalBus::with_capacity(CAPACITY);
+    let epochs = Arc::new(LocalEpochs::new());
+    let asker = bus.clone();
+    World {
+        a: Arc::new(bus.clone()),
+        b: Arc::new(bus),
+        epochs_a: epochs.clone(),
+        epochs_b: epochs,
+        ask: Box::new(move |subject, reply| {
+            asker.publish_with_reply(subject, reply, Bytes::from_static(b"?")).unwrap();
+        }),
+        _server: None,
+    }
+}
+
+async fn nats() -> World {
+    let server = NatsServer::start().await;
+    let (a, b) = (connected(&server.url).await, connected(&server.url).await);
+    let backend = async_nats::connect(&server.url).await.unwrap();
+    World {
+        epochs_a: Arc::new(a.epochs()),
+        epochs_b: Arc::new(b.epochs()),
+        a: Arc::new(a),
+        b: Arc::new(b),
+        ask: Box::new(move |subject, reply| {
+            let backend = backend.clone();
+            tokio::spawn(async move { backend.publish_with_reply(subject, reply, "?".into()).await });
+        }),
+        _server: Some(server),
+    }
+}
+
+async fn connected(url: &str) -> NatsBus {
+    let servers = vec![url.to_owned()];
+    let config = NatsConfig { servers, subscription_capacity: CAPACITY, ..NatsConfig::default() };
+    let bus = NatsBus::connect(&config).await.unwrap();
+    let mut events = bus.events();
+    while !bus.is_connected() {
+        assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap().unwrap(), Event::Connected);
+    }
+    bus
+}
+
+/// Subscribes, and returns when what the other participant publishes arrives.
+async fn heard_by(bus: &dyn Bus, speaker: &dyn Bus, subject: &str, probe: &str) -> Subscription {
+    let mut subscription = bus.subscribe(subject, None).await.unwrap();
+    reached(&mut [&mut subscription], speaker, probe).await;
+    subscription
+}
+
+/// Publishes probes until each subscription has had one, then waits until no more are under way.
+async fn reached(subscriptions: &mut [&mut Subscription], speaker: &dyn Bus, probe: &str) {
+    for subscription in subscriptions.iter_mut() {
+        let first = async {
+            loop {
+                speaker.publish(probe, Bytes::from_static(b"probe")).unwrap();
+                if timeout(SILENCE / 4, subscription.next()).await.is_ok() {
+                    break;
+                }
+            }
+        };
+        timeout(PATIENCE, first).await.unwrap();
+    }
+    for subscription in subscriptions {
+        while timeout(SILENCE, subscription.next()).await.is_ok() {}
+    }
+}
+
+async fn next(subscription: &mut Subscription) -> String {
+    let message = timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on");
+    String::from_utf8(message.payload.to_vec()).unwrap()
+}
+
+async fn silent(subscription: &mut Subscription) {
+    let came = timeout(SILENCE, subscription.next()).await;
+    assert!(came.is_err(), "{came:?}");
+}
+
+fn epoch(counter: u32, nonce: u32) -> Epoch {
+    Epoch { counter, nonce }
+}
+
+async fn a_message_reaches_whoever_is_subscribed(world: World) {
+    let mut one = heard_by(&*world.b, &*world.a, "t.x", "t.x").await;
+    let mut other = heard_by(&*world.b, &*world.a, "t.y", "t.y").await;
+    world.a.publish("t.x", "hello".into()).unwrap();
+    let message = timeout(PATIENCE, one.next()).await.unwrap().unwrap();
+    assert_eq!((message.subject.as_str(), &message.payload[..]), ("t.x", &b"hello"[..]));
+    assert_eq!(message.reply, None);
+    silent(&mut other).await;
+}
+
+async fn one_publishers_messages_keep_their_order(world: World) {
+    let mut messages = heard_by(&*world.b, &*world.a, "t.>", "t.probe").await;
+    for n in 0..CAPACITY {
+        let subject = if n % 2 == 0 { "t.even" } else { "t.odd" };
+        world.a.publish(subject, n.to_string().into()).unwrap();
+    }
+    for n in 0..CAPACITY {
+        assert_eq!(next(&mut messages).await, n.to_string());
+    }
+}
+
+async fn wildcards_take_one_token_or_the_rest(world: World) {
+    let mut star = heard_by(&*world.b, &*world.a, "t.*.end", "t.probe.end").await;
+    let mut rest = heard_by(&*world.b, &*world.a, "t.rest.>", "t.rest.probe").await;
+    for subject in ["t.1.end", "t.1.2.end", "t.end", "t.rest", "t.rest.1", "t.rest.1.2"] {
+        world.a.publish(subject, subject.into()).unwrap();
+    }
+    assert_eq!(next(&mut star).await, "t.1.end");
+    silent(&mut star).await;
+    assert_eq!(next(&mut rest).await, "t.rest.1");
+    assert_eq!(next(&mut rest).await, "t.rest.1.2");
+    silent(&mut rest).await;
+}
+
+async fn a_queue_gives_each_message_to_one_and_all_a_share(world: World) {
+    let mut first = world.a.subscribe("t.q", Some("workers")).await.unwrap();
+    let mut second = world.b.subscribe("t.q", Some("workers")).await.unwrap();
+    let mut everything = world.b.subscribe("t.q", None).await.unwrap();
+    reached(&mut [&mut first, &mut second, &mut everything], &*world.a, "t.q").await;
+    for n in 0..100 {
+        world.a.publish("t.q", n.to_string().into()).unwrap();
+    }
+    let mut shares = [Vec::new(), Vec::new()];
+    for (share, subscription) in shares.iter_mut().zip([&mut first, &mut second]) {
+        while let Ok(Some(message)) = timeout(SILENCE, subscription.next()).await {
+            share.push(String::from_utf8(message.payload.to_vec()).unwrap());
+        }
+        assert!(!share.is_empty());
+    }
+    let once: Vec<_> = shares.concat();
+    assert_eq!(once.len(), 100);
+    assert_eq!(once.into_iter().collect::<BTreeSet<_>>().len(), 100);
+    for n in 0..100 {
+        assert_eq!(next(&mut everything).await, n.to_string());
+    }
+}
+
+async fn own_messages_come_back(world: World) {
+    // R7: a process that does not hear itself is isolated.
+    for subject in ["herenow.i1.beat.gateway", "herenow.i1.up.7"] {
+        let mut own = world.a.subscribe(subject, None).await.unwrap();
+        world.a.publish(subject, "me".into()).unwrap();
+        assert_eq!(next(&mut own).await, "me");
+    }
+}
+
+async fn a_question_says_where_its_answer_goes(world: World) {
+    let mut questions = heard_by(&*world.a, &*world.b, "t.ask", "t.ask").await;
+    (world.ask)("t.ask", "_INBOX.1.2");
+    let question = timeout(PATIENCE, questions.next()).await.unwrap().unwrap();
+    assert_eq!(question.reply.as_deref(), Some("_INBOX.1.2"));
+    let mut answers = heard_by(&*world.b, &*world.a, "_INBOX.1.*", "_INBOX.1.probe").await;
+    world.a.publish(&question.reply.unwrap(), "!".into()).unwrap();
+    assert_eq!(next(&mut answers).await, "!");
+}
+
+async fn dropping_a_subscription_ends_it(world: World) {
+    let kept = world.a.subscribe("t.q", Some("workers")).await.unwrap();
+    let mut kept = Box::pin(kept);
+    for _ in 0..20 {
+        drop(world.a.subscribe("t.q", Some("workers")).await.unwrap());
+    }
+    reached(&mut [&mut kept], &*world.a, "t.q").await;
+    // Were any of the others still there, it would take its share.
+    for n in 0..50 {
+        world.a.publish("t.q", n.to_string().into()).unwrap();
+    }
+    for n in 0..50 {
+        assert_eq!(next(&mut kept).await, n.to_string());
+    }
+}
+
+async fn a_slow_subscriber_loses_the_newest_and_is_told(world: World) {
+    let mut messages = heard_by(&*world.b, &*world.a, "t.x", "t.x").await;
+    let mut events = world.b.events();
+    for n in 0..CAPACITY + 100 {
+        world.a.publish("t.x", n.to_string().into()).unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap().unwrap(), Event::Lossy);
+    for n in 0..CAPACITY {
+        assert_eq!(next(&mut messages).await, n.to_string());
+    }
+    silent(&mut messages).await;
+    // It lives on, and is told again when it happens again.
+    world.a.publish("t.x", "after".into()).unwrap();
+    assert_eq!(next(&mut messages).await, "after");
+    while timeout(SILENCE, events.recv()).await.is_ok() {}
+    for n in 0..=CAPACITY {
+        world.a.publish("t.x", n.to_string().into()).unwrap();
+    }
+    assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap().unwrap(), Event::Lossy);
+}
+
+async fn illegal_subjects_are_refused_and_harm_nobody(world: World) {
+    let mut messages = heard_by(&*world.b, &*world.a, "t.>", "t.probe").await;
+    let long = format!("t.{}", "x".repeat(SUBJECT_BYTES));
+    for subject in ["", ".", "t.", ".t", "t..x", "t.a b", "t.*", "t.>", "t\r\nPUB x 0\r\n", long.as_str()] {
+        assert_eq!(world.a.publish(subject, "x".into()), Err(PublishError::Subject), "{subject:?}");
+    }
+    for subject in ["", "t..x", "t.>.x", "t.x*", "t x"] {
+        assert!(world.a.subscribe(subject, None).await.is_err(), "{subject:?}");
+    }
+    for queue in ["", "a b", "a.b", "*"] {
+        assert!(world.a.subscribe("t.x", Some(queue)).await.is_err(), "{queue:?}");
+    }
+    world.a.publish("t.x", "still here".into()).unwrap();
+    assert_eq!(next(&mut messages).await, "still here");
+}
+
+async fn too_big_a_message_is_refused_and_harms_nobody(world: World) {
+    let mut messages = heard_by(&*world.b, &*world.a, "t.x", "t.x").await;
+    let big = Bytes::from(vec![b'x'; PAYLOAD_BYTES + 1]);
+    assert_eq!(world.a.publish("t.x", big.clone()), Err(PublishError::TooBig));
+    world.a.publish("t.x", big.slice(1..)).unwrap();
+    assert_eq!(next(&mut messages).await.len(), PAYLOAD_BYTES);
+}
+
+async fn several_threads_publish_and_subscribe(world: World) {
+    let mut messages = heard_by(&*world.b, &*world.a, "t.x", "t.x").await;
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let bus = world.a.clone();
+            std::thread::spawn(move || {
+                for n in 0..50 {
+                    bus.publish("t.x", format!("{thread}.{n}").into()).unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let mut came = BTreeSet::new();
+    for _ in 0..200 {
+        came.insert(next(&mut messages).await);
+    }
+    assert_eq!(came.len(), 200);
+}
+
+async fn the_highest_claim_is_kept(world: World) {
+    let (one, two) = (&*world.epochs_a, &*world.epochs_b);
+    let partition = Partition(200);
+    assert_eq!(one.load().await, []);
+    assert_eq!(one.record(partition, epoch(1, 5), "c1").await, Recorded::Yes);
+    assert_eq!(two.record(partition, epoch(1, 4), "c2").await, Recorded::Conflict(epoch(1, 5)));
+    assert_eq!(two.record(partition, epoch(1, 5), "c2").await, Recorded::Conflict(epoch(1, 5)));
+    assert_eq!(two.record(partition, epoch(1, 6), "c2").await, Recorded::Yes);
+    assert_eq!(one.record(partition, epoch(1, 5), "c1").await, Recorded::Conflict(epoch(1, 6)));
+    assert_eq!(one.record(partition, epoch(4, 0), "c1").await, Recorded::Yes);
+    assert_eq!(one.load().await, [(partition, epoch(4, 0))]);
+}
+
+async fn the_same_claim_may_be_recorded_again(world: World) {
+    let claim = |owner| world.epochs_a.record(Partition(0), epoch(2, 9), owner);
+    assert_eq!(claim("c1").await, Recorded::Yes);
+    assert_eq!(claim("c1").await, Recorded::Yes);
+    assert_eq!(claim("c2").await, Recorded::Conflict(epoch(2, 9)));
+}
+
+async fn all_partitions_are_loaded(world: World) {
+    for n in [0, 1, 77, 255] {
+        let claim = world.epochs_a.record(Partition(n), epoch(u32::from(n) + 1, 3), "c1");
+        assert_eq!(claim.await, Recorded::Yes);
+    }
+    let expected = [0, 1, 77, 255].map(|n| (Partition(n), epoch(u32::from(n) + 1, 3)));
+    assert_eq!(world.epochs_b.load().await, expected);
+}
+
+async fn of_concurrent_claims_one_wins_at_a_time(world: World) {
+    // The claimants use the same counter; the nonce orders them. Whoever is told yes stood above all before.
+    let claims = (1..=16).map(|nonce| {
+        let store = if nonce % 2 == 0 { &world.epochs_a } else { &world.epochs_b };
+        async move { (nonce, store.record(Partition(3), epoch(1, nonce), &format!("c{nonce}")).await) }
+    });
+    let answers = futures::future::join_all(claims).await;
+    assert!(answers.contains(&(16, Recorded::Yes)), "{answers:?}");
+    for (nonce, answer) in answers {
+        match answer {
+            Recorded::Yes => {}
+            Recorded::Conflict(held) => assert!(held > epoch(1, nonce), "{nonce}: {held:?}"),
+            Recorded::Unavailable => panic!("the arbiter is there"),
+        }
+    }
+    assert_eq!(world.epochs_b.load().await, [(Partition(3), epoch(1, 16))]);
+    let same = (0..8).map(|n| {
+        let store = if n % 2 == 0 { &world.epochs_a } else { &world.epochs_b };
+        async move { store.record(Partition(4), epoch(1, 1), &format!("c{n}")).await }
+    });
+    let won = futures::future::join_all(same).await.into_iter().filter(|a| *a == Recorded::Yes).count();
+    assert_eq!(won, 1);
+}
+
+macro_rules! conformance {
+    ($($case:ident,)*) => {
+        mod in_one_process {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::local()).await;
+            })*
+        }
+
+        mod over_nats {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::nats().await).await;
+            })*
+        }
+    };
+}
+
+conformance! {
+    a_message_reaches_whoever_is_subscribed,
+    one_publishers_messages_keep_their_order,
+    wildcards_take_one_token_or_the_rest,
+    a_queue_gives_each_message_to_one_and_all_a_share,
+    own_messages_come_back,
+    a_question_says_where_its_answer_goes,
+    dropping_a_subscription_ends_it,
+    a_slow_subscriber_loses_the_newest_and_is_told,
+    illegal_subjects_are_refused_and_harm_nobody,
+    too_big_a_message_is_refused_and_harms_nobody,
+    several_threads_publish_and_subscribe,
+    the_highest_claim_is_kept,
+    the_same_claim_may_be_recorded_again,
+    all_partitions_are_loaded,
+    of_concurrent_claims_one_wins_at_a_time,
+}
