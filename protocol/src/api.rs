@@ -290,7 +290,10 @@ mod tests {
         };
         let code = |set: SetStatus| set.check().unwrap_err().0;
         assert_eq!(code(SetStatus { user_id: String::new(), ..good.clone() }), ErrorCode::InvalidUserId);
-        assert_eq!(code(SetStatus { status: "invisible".to_owned(), ..good.clone() }), ErrorCode::InvalidStatus);
+        assert_eq!(
+            code(SetStatus { status: "invisible".to_owned(), ..good.clone() }),
+            ErrorCode::InvalidStatus
+        );
         assert_eq!(code(SetStatus { text: Some("x".repeat(257)), ..good.clone() }), ErrorCode::InvalidValue);
         assert_eq!(code(SetStatus { ttl_seconds: Some(0), ..good.clone() }), ErrorCode::InvalidValue);
         assert_eq!(code(SetStatus { ttl_seconds: Some(2_592_001), ..good.clone() }), ErrorCode::InvalidValue);

@@ -244,14 +244,20 @@ impl ErrorCode {
     const fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::InvalidJson => ("invalid_json", 400, "Send one JSON object."),
-            Self::InvalidFrame => ("invalid_frame", 400, "Send the fields with the types that docs/PROTOCOL.md lists."),
+            Self::InvalidFrame => {
+                ("invalid_frame", 400, "Send the fields with the types that docs/PROTOCOL.md lists.")
+            }
             Self::UnknownFrame => ("unknown_frame", 400, "Send a frame type that docs/PROTOCOL.md lists."),
-            Self::InvalidAuth => ("invalid_auth", 400, "Send `auth` first, or again with a token of the same user."),
+            Self::InvalidAuth => {
+                ("invalid_auth", 400, "Send `auth` first, or again with a token of the same user.")
+            }
             Self::InvalidUserId => {
                 ("invalid_user_id", 400, "User ids have 1 to 128 bytes and no control characters.")
             }
             Self::InvalidStatus => ("invalid_status", 400, "Send a status that this call accepts."),
-            Self::InvalidValue => ("invalid_value", 400, "Keep the value within the range the message names."),
+            Self::InvalidValue => {
+                ("invalid_value", 400, "Keep the value within the range the message names.")
+            }
             Self::EmptyBatch => ("empty_batch", 400, "Name at least one user."),
             Self::BatchTooLong => ("batch_too_long", 400, "Name at most 1,000 users a request."),
             Self::TooManyWatches => ("too_many_watches", 429, "Unwatch users who are no longer on screen."),
@@ -259,14 +265,20 @@ impl ErrorCode {
             Self::MissingToken => ("missing_token", 401, "Send `Authorization: Bearer <token>`."),
             Self::InvalidToken => ("invalid_token", 401, "Get a token signed for this service."),
             Self::TokenExpired => ("token_expired", 401, "Get a new token."),
-            Self::TokenInQuery => ("token_in_query", 400, "Never put a token into a URL: send it as a header."),
-            Self::OriginNotAllowed => ("origin_not_allowed", 403, "Add the page's origin to gateway.origins."),
+            Self::TokenInQuery => {
+                ("token_in_query", 400, "Never put a token into a URL: send it as a header.")
+            }
+            Self::OriginNotAllowed => {
+                ("origin_not_allowed", 403, "Add the page's origin to gateway.origins.")
+            }
             Self::Forbidden => ("forbidden", 403, "Use a token with the scope this call needs."),
             Self::NotFound => ("not_found", 404, "See GET /openapi.json for what exists."),
             Self::MethodNotAllowed => ("method_not_allowed", 405, "See GET /openapi.json for what exists."),
             Self::InvalidHandshake => ("invalid_handshake", 400, "Open the socket with a WebSocket library."),
             Self::UnsupportedVersion => ("unsupported_version", 426, "Speak WebSocket version 13."),
-            Self::UnsupportedMediaType => ("unsupported_media_type", 415, "Send `Content-Type: application/json`."),
+            Self::UnsupportedMediaType => {
+                ("unsupported_media_type", 415, "Send `Content-Type: application/json`.")
+            }
             Self::BodyTooBig => ("body_too_big", 413, "Send at most 256 KiB."),
             Self::Unavailable => ("unavailable", 503, "Try again in a second."),
             Self::Overloaded => ("overloaded", 503, "Try again after the time in Retry-After."),

@@ -72,6 +72,9 @@ mod tests {
         assert_eq!(decode::<Vec<u64>>(&[VERSION, 0xff, 0xff, 0xff, 0xff, 0x0f]), Err(CodecError::Malformed));
         let big = vec![VERSION; limit::MESSAGE_BYTES + 1];
         assert_eq!(decode::<u64>(&big), Err(CodecError::TooBig(limit::MESSAGE_BYTES + 1)));
-        assert_eq!(encode(&vec![1_u8; limit::MESSAGE_BYTES]), Err(CodecError::TooBig(limit::MESSAGE_BYTES + 4)));
+        assert_eq!(
+            encode(&vec![1_u8; limit::MESSAGE_BYTES]),
+            Err(CodecError::TooBig(limit::MESSAGE_BYTES + 4))
+        );
     }
 }

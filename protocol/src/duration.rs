@@ -20,6 +20,8 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|error| {
-        serde::de::Error::custom(format!("{error}; write a number with its unit, such as \"30s\" or \"250ms\""))
+        serde::de::Error::custom(format!(
+            "{error}; write a number with its unit, such as \"30s\" or \"250ms\""
+        ))
     })
 }

@@ -197,7 +197,8 @@ pub fn check_users(users: &[String]) -> Result<Vec<UserId>, (ErrorCode, String)>
         .iter()
         .enumerate()
         .map(|(index, user)| {
-            UserId::new(user).map_err(|error| (ErrorCode::InvalidUserId, format!("user at index {index}: {error}")))
+            UserId::new(user)
+                .map_err(|error| (ErrorCode::InvalidUserId, format!("user at index {index}: {error}")))
         })
         .collect()
 }

@@ -167,6 +167,31 @@ pub enum DeviceKind {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct UserKey([u64; 2]);
 
+impl fmt::Display for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
+    }
+}
+
+/// The text was no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key is 32 hexadecimal digits")]
+pub struct InvalidKey;
+
+impl std::str::FromStr for UserKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(InvalidKey);
+        }
+        let half = |from: usize| {
+            text.get(from..from + 16).and_then(|part| u64::from_str_radix(part, 16).ok()).ok_or(InvalidKey)
+        };
+        Ok(Self([half(0)?, half(16)?]))
+    }
+}
+
 /// A slice of the users, by key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Partition(pub u8);
@@ -295,6 +320,16 @@ mod tests {
         let placement = Placement::new(b"s", 0);
         assert_eq!(placement.partition(placement.key(&UserId::new("u").unwrap())), Partition(0));
         assert_eq!(Placement::new(b"s", 2).all().count(), 4);
+    }
+
+    #[test]
+    fn a_key_survives_its_string() {
+        let placement = Placement::new(b"s", 8);
+        let key = placement.key(&UserId::new("ana").unwrap());
+        assert_eq!(key.to_string().parse(), Ok(key));
+        for bad in ["", "x", &"g".repeat(32), &"é".repeat(16)] {
+            assert_eq!(bad.parse::<UserKey>(), Err(InvalidKey), "{bad}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::code::ErrorCode;
 use crate::frame::ManualStatus;
 use crate::{
-    Activity, CoordinatorId, DeviceId, DeviceKind, Epoch, Incarnation, Origin, Partition, SessionNumber, Status,
-    UserId, UserKey, WallTime,
+    Activity, CoordinatorId, DeviceId, DeviceKind, Epoch, Incarnation, Origin, Partition, SessionNumber,
+    Status, UserId, UserKey, WallTime,
 };
 
 /// Gateway to owner, on the partition's upward subject.

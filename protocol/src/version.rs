@@ -116,7 +116,13 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused() {
-        for text in ["", "0", "+0000007deadbeef00000000002a", "0000000gdeadbeef00000000002a", "é000007deadbeef0000000000"] {
+        for text in [
+            "",
+            "0",
+            "+0000007deadbeef00000000002a",
+            "0000000gdeadbeef00000000002a",
+            "é000007deadbeef0000000000",
+        ] {
             assert_eq!(text.parse::<Version>(), Err(InvalidVersion), "{text}");
         }
     }

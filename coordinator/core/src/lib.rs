@@ -5,10 +5,24 @@
 //! rules R1 to R15 by which it stays right under faults are told in `docs/ARCHITECTURE.md`; the file that decides each
 //! is named there.
 
+mod claims;
 mod config;
 mod coordinator;
+mod derive;
+mod gateways;
 mod io;
+mod ownership;
+mod partition;
+mod peers;
+mod publish;
+mod request;
+mod session;
+mod stream;
+mod user;
 
+pub use claims::{Claim, Claims};
 pub use config::Config;
 pub use coordinator::{Coordinator, Stats};
+pub use derive::{Derived, Face, Rule, derive};
 pub use io::{Input, Output, Recorded, Transition};
+pub use session::{Holder, Lease, Session};

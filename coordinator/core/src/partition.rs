@@ -1,0 +1,343 @@
+//! A partition that this coordinator owns: its users, the streams of the gateways, and what is to be published.
+//!
+//! Users change in [`PartitionState::evaluate`] and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+use herenow_protocol::api::{Cause, Change};
+use herenow_protocol::message::{Entry, SessionChange, SessionRecord, Shown};
+use herenow_protocol::{
+    Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId, UserKey,
+    Version,
+};
+
+use crate::claims::Claims;
+use crate::derive::derive;
+use crate::session::{Holder, Lease, Session};
+use crate::stream::Stream;
+use crate::user::User;
+use crate::{Config, Transition};
+
+/// All of one owned partition.
+#[derive(Debug)]
+pub(crate) struct PartitionState {
+    pub(crate) partition: Partition,
+    pub(crate) epoch: Epoch,
+    /// The number of the last change.
+    pub(crate) n: u64,
+    /// R8: offline may be stated.
+    pub(crate) settled: bool,
+    pub(crate) claimed_at: MonoTime,
+    /// Since when another coordinator should own it.
+    pub(crate) misplaced_since: Option<MonoTime>,
+    pub(crate) users: HashMap<UserKey, User>,
+    pub(crate) streams: BTreeMap<GatewayId, Stream>,
+    timers: BTreeSet<(MonoTime, UserKey)>,
+    pub(crate) outbox: Outbox,
+}
+
+/// Changes that are not published yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) changes: Vec<(u64, Change)>,
+    pub(crate) transitions: Vec<Transition>,
+    /// The number published last.
+    pub(crate) published: u64,
+    pub(crate) published_at: Option<MonoTime>,
+}
+
+impl PartitionState {
+    pub(crate) fn new(partition: Partition, epoch: Epoch, now: MonoTime) -> Self {
+        Self {
+            partition,
+            epoch,
+            n: 0,
+            settled: false,
+            claimed_at: now,
+            misplaced_since: None,
+            users: HashMap::new(),
+            streams: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Applies one change that a gateway reported, in order.
+    pub(crate) fn apply(
+        &mut self,
+        origin: &Origin,
+        change: SessionChange,
+        grace: MonoTime,
+        now: Now,
+        config: &Config,
+    ) {
+        match change {
+            SessionChange::Opened(record) => {
+                let key = record.key;
+                self.open(origin, record, now, config);
+                self.evaluate(key, Cause::Connected, now, config);
+            }
+            SessionChange::Activity { number, key, activity, since } => {
+                if let Some(session) = self.session(origin, number, key) {
+                    session.activity = activity;
+                    session.since = since;
+                }
+                self.evaluate(key, Cause::Activity, now, config);
+            }
+            SessionChange::Closed { number, key, how } => {
+                let cause = self.close(origin, number, key, how, grace);
+                self.evaluate(key, cause, now, config);
+            }
+        }
+    }
+
+    /// R3: what the gateway says replaces what was known of it. Who is missing was lost.
+    pub(crate) fn replace(
+        &mut self,
+        origin: &Origin,
+        records: Vec<SessionRecord>,
+        grace: MonoTime,
+        now: Now,
+        config: &Config,
+    ) {
+        let known = self
+            .streams
+            .get_mut(&origin.gateway)
+            .map(|s| std::mem::take(&mut s.sessions))
+            .unwrap_or_default();
+        let listed: hashbrown::HashSet<SessionNumber> = records.iter().map(|record| record.number).collect();
+        let cause = if self.settled { Cause::Connected } else { Cause::Rebuilt };
+        for (number, key) in known.into_iter().filter(|(number, _)| !listed.contains(number)) {
+            self.lose(origin, number, key, grace);
+            self.evaluate(key, Cause::GraceOver, now, config);
+        }
+        for record in records {
+            let key = record.key;
+            self.open(origin, record, now, config);
+            self.evaluate(key, cause, now, config);
+        }
+    }
+
+    /// Every session of a gateway was lost with it (R6), or belongs to an earlier life of it (R5).
+    pub(crate) fn lapse(&mut self, origin: &Origin, grace: MonoTime, now: Now, config: &Config) {
+        let Some(stream) = self.streams.remove(&origin.gateway) else { return };
+        for (number, key) in stream.sessions {
+            self.lose(origin, number, key, grace);
+            self.evaluate(key, Cause::GraceOver, now, config);
+        }
+    }
+
+    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {
+        let Some(stream) = self.streams.get_mut(&origin.gateway) else { return };
+        stream.sessions.insert(record.number, record.key);
+        self.make_room(config.max_users_per_partition, record.key);
+        let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user));
+        let device = record.device;
+        // The device is back: its lost session has been waiting for this one.
+        user.sessions.retain(|s| {
+            let waiting = matches!(s.lease, Lease::Grace(_)) && s.device.as_ref() == Some(&device);
+            s.counts(now.mono) && !waiting && !s.is(origin, record.number)
+        });
+        if user.sessions.len() >= config.max_sessions_per_user {
+            user.sessions.remove(0);
+        }
+        user.sessions.push(Session {
+            holder: Holder::Gateway(origin.clone(), record.number),
+            device: Some(device),
+            kind: record.kind,
+            activity: record.activity,
+            since: record.since,
+            lease: Lease::Live,
+        });
+    }
+
+    fn close(
+        &mut self,
+        origin: &Origin,
+        number: SessionNumber,
+        key: UserKey,
+        how: herenow_protocol::message::Ending,
+        grace: MonoTime,
+    ) -> Cause {
+        use herenow_protocol::message::Ending;
+        if let Some(stream) = self.streams.get_mut(&origin.gateway) {
+            stream.sessions.remove(&number);
+        }
+        let cause = match how {
+            Ending::Lost => {
+                self.lose(origin, number, key, grace);
+                return Cause::GraceOver;
+            }
+            Ending::Bye => Cause::Left,
+            Ending::Silent => Cause::Silent,
+        };
+        if let Some(user) = self.users.get_mut(&key) {
+            user.sessions.retain(|session| !session.is(origin, number));
+        }
+        cause
+    }
+
+    fn lose(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, grace: MonoTime) {
+        if let Some(session) = self.session(origin, number, key) {
+            session.lease = Lease::Grace(grace);
+        }
+    }
+
+    fn session(&mut self, origin: &Origin, number: SessionNumber, key: UserKey) -> Option<&mut Session> {
+        self.users.get_mut(&key)?.sessions.iter_mut().find(|session| session.is(origin, number))
+    }
+
+    /// The user, known from now on.
+    pub(crate) fn user(&mut self, key: UserKey, id: &UserId, config: &Config) -> &mut User {
+        self.make_room(config.max_users_per_partition, key);
+        self.users.entry(key).or_insert_with(|| User::new(id.clone()))
+    }
+
+    /// Decides anew what a user is shown as, and notes the change if there is one.
+    pub(crate) fn evaluate(&mut self, key: UserKey, cause: Cause, now: Now, config: &Config) {
+        let Some(user) = self.users.get_mut(&key) else { return };
+        let ended = user.prune(now.mono);
+        let cause = if cause == Cause::Expired { ended.unwrap_or(cause) } else { cause };
+        drop_spent_claim(user);
+        set_timer(&mut self.timers, user, key);
+        let derived = derive(&user.sessions, &user.claims, config.publish_devices, now.mono);
+        if !self.settled && is_negative(derived.public.status, &user.claims) && derived.own.is_none() {
+            return;
+        }
+        let from = user.public.status;
+        let changed = user.show(derived, self.n + 1, cause == Cause::Rebuilt, now.wall);
+        if !changed.public && !changed.own {
+            return;
+        }
+        self.n += 1;
+        self.outbox.entries.push(user.entry(key));
+        if changed.public {
+            let presence = presence(user, self.epoch);
+            self.outbox.changes.push((self.n, Change { from, cause, presence: presence.clone() }));
+            let user = user.id.clone();
+            self.outbox.transitions.push(Transition {
+                partition: self.partition,
+                user,
+                from,
+                cause,
+                presence,
+            });
+        }
+    }
+
+    /// Lets end what ends by itself by now.
+    pub(crate) fn handle_timers(&mut self, now: Now, config: &Config) {
+        while let Some((_, key)) = self.timers.first().filter(|(due, _)| *due <= now.mono).copied() {
+            self.timers.pop_first();
+            if let Some(user) = self.users.get_mut(&key) {
+                user.timer = None;
+            }
+            self.evaluate(key, Cause::Expired, now, config);
+        }
+    }
+
+    /// When something ends by itself next.
+    pub(crate) fn next_timer(&self) -> Option<MonoTime> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// R8: every gateway is heard, so absence means something. Says now what was held back.
+    pub(crate) fn settle(&mut self, now: Now, config: &Config) {
+        self.settled = true;
+        let mut keys: Vec<UserKey> = self.users.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.evaluate(key, Cause::Rebuilt, now, config);
+        }
+    }
+
+    /// Says that nothing is known of a user any more, to watchers and to stores.
+    pub(crate) fn state_erased(&mut self, key: UserKey) {
+        let Some(user) = self.users.get_mut(&key).filter(|user| user.is_idle_record()) else { return };
+        self.n += 1;
+        let from = user.public.status;
+        user.public = Shown { n: self.n, ..Shown::never_seen() };
+        user.own = None;
+        self.outbox.entries.push(user.entry(key));
+        let presence = presence(user, self.epoch);
+        let cause = Cause::Erased;
+        self.outbox.changes.push((self.n, Change { from, cause, presence: presence.clone() }));
+        let user = user.id.clone();
+        self.outbox.transitions.push(Transition { partition: self.partition, user, from, cause, presence });
+    }
+
+    /// Forgets a user, if no session holds it.
+    pub(crate) fn forget(&mut self, key: UserKey) {
+        if self.users.get(&key).is_some_and(User::is_idle_record)
+            && let Some(due) = self.users.remove(&key).and_then(|user| user.timer)
+        {
+            self.timers.remove(&(due, key));
+        }
+    }
+
+    /// Makes room for one more user by forgetting those longest offline, an eighth at a time.
+    fn make_room(&mut self, most: usize, wanted: UserKey) {
+        if self.users.len() < most || self.users.contains_key(&wanted) {
+            return;
+        }
+        let idle = self.users.iter().filter(|(_, user)| user.is_idle_record());
+        let mut idle: Vec<_> = idle.map(|(key, user)| (user.public.since, *key)).collect();
+        idle.sort_unstable();
+        for (_, key) in idle.into_iter().take(most / 8 + 1) {
+            self.forget(key);
+        }
+    }
+}
+
+/// A status that another session, not heard of yet, could prove wrong. A claim of the user's own or of a backend
+/// holds whatever other sessions there are.
+fn is_negative(status: Status, claims: &Claims) -> bool {
+    match status {
+        Status::Online | Status::Dnd | Status::Unknown => false,
+        Status::Idle => claims.is_empty(),
+        Status::Offline => true,
+    }
+}
+
+/// Appearing offline by a backend's claim ends with the sessions it was about.
+fn drop_spent_claim(user: &mut User) {
+    use herenow_protocol::message::ApiStatus;
+    if user.sessions.is_empty()
+        && user.claims.api.as_ref().is_some_and(|claim| claim.status == ApiStatus::Offline)
+    {
+        user.claims.api = None;
+    }
+}
+
+fn set_timer(timers: &mut BTreeSet<(MonoTime, UserKey)>, user: &mut User, key: UserKey) {
+    let next = user.next_end();
+    if user.timer == next {
+        return;
+    }
+    if let Some(due) = user.timer {
+        timers.remove(&(due, key));
+    }
+    if let Some(due) = next {
+        timers.insert((due, key));
+    }
+    user.timer = next;
+}
+
+/// What watchers see of a user.
+pub(crate) fn presence(user: &User, epoch: Epoch) -> Presence {
+    let shown = &user.public;
+    Presence {
+        user_id: user.id.clone(),
+        status: shown.status,
+        last_updated: shown.since,
+        version: Version { epoch, n: shown.n },
+        text: shown.text.clone(),
+        emoji: shown.emoji.clone(),
+        reachable: shown.reachable,
+        devices: shown.devices.clone(),
+        invisible: false,
+        as_of: None,
+    }
+}

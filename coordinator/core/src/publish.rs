@@ -1,0 +1,86 @@
+//! How transitions leave (R9, R13): in numbered deltas for gateways, in numbered batches for backends.
+
+use herenow_protocol::api::{Change, Changes};
+use herenow_protocol::message::Delta;
+use herenow_protocol::{CoordinatorId, MonoTime};
+
+use crate::partition::PartitionState;
+use crate::{Config, Output};
+
+/// Most entries of one delta: with the longest texts, twice each, a message stays under its limit.
+const DELTA_ENTRIES: usize = 150;
+
+impl PartitionState {
+    /// When what waits is to be published: at once after a silence of one window, else at its end.
+    pub(crate) fn publish_due(&self, config: &Config) -> Option<MonoTime> {
+        let waits = self.n > self.outbox.published;
+        let due = self.outbox.published_at.map_or(MonoTime::default(), |at| at.after(config.publish_window));
+        waits.then_some(due)
+    }
+
+    /// Publishes what waits.
+    pub(crate) fn publish(
+        &mut self,
+        from: &CoordinatorId,
+        now: MonoTime,
+        config: &Config,
+        out: &mut Vec<Output>,
+    ) {
+        if self.n == self.outbox.published {
+            return;
+        }
+        self.publish_deltas(from, out);
+        self.publish_changes(config, out);
+        for transition in self.outbox.transitions.drain(..) {
+            out.push(Output::Transition(Box::new(transition)));
+        }
+        self.outbox.published = self.n;
+        self.outbox.published_at = Some(now);
+    }
+
+    fn publish_deltas(&mut self, from: &CoordinatorId, out: &mut Vec<Output>) {
+        let mut prev = self.outbox.published;
+        let mut entries = std::mem::take(&mut self.outbox.entries).into_iter().peekable();
+        while entries.peek().is_some() {
+            let page: Vec<_> = entries.by_ref().take(DELTA_ENTRIES).collect();
+            let end = page.last().map_or(self.n, herenow_protocol::message::Entry::n);
+            let last = if entries.peek().is_some() { end } else { self.n };
+            let delta = Delta {
+                from: from.clone(),
+                partition: self.partition,
+                epoch: self.epoch,
+                prev,
+                last,
+                entries: page,
+            };
+            out.push(Output::Down(delta));
+            prev = last;
+        }
+    }
+
+    fn publish_changes(&mut self, config: &Config, out: &mut Vec<Output>) {
+        let mut prev = self.outbox.published;
+        let mut changes = std::mem::take(&mut self.outbox.changes).into_iter().peekable();
+        if changes.peek().is_none() {
+            // Only what a hidden user sees of itself has changed: backends follow the numbers all the same.
+            out.push(Output::Changes(self.batch(prev, self.n, Vec::new())));
+        }
+        while changes.peek().is_some() {
+            let page: Vec<_> = changes.by_ref().take(DELTA_ENTRIES).collect();
+            let end = page.last().map_or(self.n, |(n, _)| *n);
+            let last = if changes.peek().is_some() { end } else { self.n };
+            let page: Vec<Change> = page.into_iter().map(|(_, change)| change).collect();
+            if config.publish_user_subjects {
+                let each =
+                    page.iter().map(|c| Output::UserChange(c.presence.user_id.clone(), Box::new(c.clone())));
+                out.extend(each);
+            }
+            out.push(Output::Changes(self.batch(prev, last, page)));
+            prev = last;
+        }
+    }
+
+    fn batch(&self, prev: u64, last: u64, changes: Vec<Change>) -> Changes {
+        Changes { partition: self.partition, epoch: self.epoch.to_string(), prev, last, changes }
+    }
+}
