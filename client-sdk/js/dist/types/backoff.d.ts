@@ -1,0 +1,7 @@
+/**
+ * How long to wait before attempt number `attempt` (from 0), in milliseconds: full jitter, so that clients who lost
+ * one gateway together do not come back together. `random` is drawn from [0, 1).
+ */
+export declare function backoffDelay(attempt: number, random: number): number;
+/** How long after a `reconnect` frame the client moves, in milliseconds. `random` is drawn from [0, 1). */
+export declare function moveDelay(afterMs: number, withinMs: number, random: number): number;

@@ -1,0 +1,16 @@
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS } from "./limits.js";
+
+/**
+ * How long to wait before attempt number `attempt` (from 0), in milliseconds: full jitter, so that clients who lost
+ * one gateway together do not come back together. `random` is drawn from [0, 1).
+ */
+export function backoffDelay(attempt: number, random: number): number {
+  // The exponent is bounded so that a client that tries for years never computes with infinity.
+  const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt, 30));
+  return Math.floor(random * ceiling);
+}
+
+/** How long after a `reconnect` frame the client moves, in milliseconds. `random` is drawn from [0, 1). */
+export function moveDelay(afterMs: number, withinMs: number, random: number): number {
+  return afterMs + Math.floor(random * withinMs);
+}

@@ -1,0 +1,26 @@
+// Every number with a name. Those of the protocol are the same in protocol/src/limit.rs.
+
+/** Most bytes of a user id. */
+export const USER_ID_BYTES = 128;
+/** Most users named in one frame. */
+export const USERS_PER_FRAME = 1_000;
+/** Most bytes of user ids in one frame, as JSON: the 64 KiB of a frame with room for the rest of it. */
+export const USERS_BYTES_PER_FRAME = 60 * 1_024;
+/** Most requests sent and not answered; a gateway takes 16 of a session by default. */
+export const REQUESTS_IN_FLIGHT = 8;
+/** Most requests a program may leave waiting. */
+export const REQUESTS_WAITING = 1_000;
+/** How long a request waits for its answer, connecting included, in milliseconds. */
+export const REQUEST_TIMEOUT_MS = 10_000;
+/** How long an opening handshake may take until `welcome`, in milliseconds. */
+export const CONNECT_TIMEOUT_MS = 10_000;
+/** How long a refused `watch` waits before it is sent again when the gateway names no time, in milliseconds. */
+export const WATCH_RETRY_MS = 1_000;
+/** The first step of the back-off, in milliseconds. */
+export const BACKOFF_BASE_MS = 500;
+/** The longest back-off, in milliseconds. */
+export const BACKOFF_CAP_MS = 30_000;
+/** Most bytes of a status text. */
+export const STATUS_TEXT_BYTES = 256;
+/** Most bytes of a status emoji. */
+export const STATUS_EMOJI_BYTES = 64;

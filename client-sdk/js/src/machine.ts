@@ -1,0 +1,347 @@
+import { backoffDelay, moveDelay } from "./backoff.js";
+import { closeDuty, closeFacts } from "./codes.js";
+import { failure, HerenowError } from "./errors.js";
+import { clientFrame, pages, parseServerFrame } from "./frames.js";
+import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
+import { CONNECT_TIMEOUT_MS, REQUESTS_WAITING, REQUEST_TIMEOUT_MS, WATCH_RETRY_MS } from "./limits.js";
+import { PresenceMap } from "./presence-map.js";
+import { Requests } from "./requests.js";
+import type { Outcome, Request, RequestBody } from "./requests.js";
+import type { Activity, ConnectionState, Presence, PresenceChange } from "./types.js";
+
+/** Why a token is asked for. */
+export type TokenReason = "connect" | "expiring" | "expired";
+
+/** What the machine wants done. Outputs are carried out in order. */
+export type Output =
+  | { readonly type: "token"; readonly reason: TokenReason }
+  | { readonly type: "open"; readonly token: string }
+  | { readonly type: "send"; readonly frame: ClientFrame }
+  | { readonly type: "drop" }
+  | { readonly type: "state"; readonly state: ConnectionState; readonly reason?: HerenowError; readonly retryInMs?: number }
+  | { readonly type: "changes"; readonly changes: readonly PresenceChange[] }
+  | { readonly type: "answer"; readonly ticket: number; readonly outcome: Outcome }
+  | { readonly type: "error"; readonly error: HerenowError };
+
+type Phase =
+  | { readonly at: "closed" }
+  | { readonly at: "waiting"; readonly until: number }
+  | { readonly at: "token" }
+  | { readonly at: "opening"; readonly deadline: number }
+  | { readonly at: "open"; readonly welcome: Welcome };
+
+/** Codes of errors after which the same `watch` may succeed a moment later. */
+const PASSING = new Set(["unavailable", "too_many_requests", "overloaded"]);
+
+/**
+ * The connection as a state machine: no clock, no socket, no timer, no randomness but what it is given. Each call
+ * takes the present moment and returns what is to be done; {@link pollTimeout} says when to call
+ * {@link handleTimeout} next.
+ */
+export class Connection {
+  readonly presences = new PresenceMap();
+  readonly #random: () => number;
+  readonly #requests = new Requests();
+  #out: Output[] = [];
+  #phase: Phase = { at: "closed" };
+  #activity: Activity | undefined;
+  #attempt = 0;
+  #expired = false;
+  #lastHeard = 0;
+  #nextHeartbeat = Infinity;
+  #moveAt = Infinity;
+  #tokenRetryAt = Infinity;
+  #welcome: Welcome | undefined;
+
+  constructor(random: () => number) {
+    this.#random = random;
+  }
+
+  /** What the last `welcome` said. */
+  get welcome(): Welcome | undefined {
+    return this.#welcome;
+  }
+
+  /** What the person was last said to do. */
+  get activity(): Activity | undefined {
+    return this.#activity;
+  }
+
+  /** Begins. Without effect unless closed. */
+  connect(): Output[] {
+    if (this.#phase.at === "closed") {
+      this.#attempt = 0;
+      this.#emit({ type: "state", state: "connecting" });
+      this.#askToken();
+    }
+    return this.#flush();
+  }
+
+  /** Ends for good: says `bye`, so that the user is seen to leave at once. */
+  close(now: number): Output[] {
+    if (this.#phase.at === "open") this.#send(clientFrame("bye", {}));
+    if (this.#phase.at !== "closed") this.#end(failure.closed(), now);
+    return this.#flush();
+  }
+
+  /** The token that was asked for. */
+  tokenReady(token: string, now: number): Output[] {
+    if (this.#phase.at === "token") {
+      this.#expired = false;
+      this.#phase = { at: "opening", deadline: now + CONNECT_TIMEOUT_MS };
+      this.#emit({ type: "open", token });
+    } else if (this.#phase.at === "open") {
+      this.#send(clientFrame("auth", { token, id: this.#requests.nextId() }));
+    }
+    return this.#flush();
+  }
+
+  /** The token that was asked for could not be had. */
+  tokenFailed(cause: unknown, now: number): Output[] {
+    const error = failure.tokenFailed(cause);
+    if (this.#phase.at === "token") {
+      this.#comeBack(error, now);
+    } else if (this.#phase.at === "open") {
+      this.#emit({ type: "error", error });
+      this.#tokenRetryAt = now + backoffDelay(this.#attempt, this.#random());
+      this.#attempt += 1;
+    }
+    return this.#flush();
+  }
+
+  /** A text frame came. */
+  text(text: string, now: number): Output[] {
+    if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
+    this.#lastHeard = now;
+    this.presences.heard(now);
+    const frame = parseServerFrame(text);
+    if (frame !== undefined) this.#frame(frame, now);
+    return this.#flush();
+  }
+
+  /** The socket is gone. Without a close frame the code is 1006. */
+  closed(code: number, detail: string, now: number): Output[] {
+    if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
+    const duty = closeDuty(code);
+    const reason = this.#reasonOf(code, detail);
+    this.#expired = duty === "renew_token";
+    if (duty === "done" || duty === "stay") this.#end(reason, now);
+    else this.#comeBack(reason, now);
+    return this.#flush();
+  }
+
+  /** Adds and removes watched users; each set is news to the machine. */
+  watch(add: readonly string[], remove: readonly string[], now: number): Output[] {
+    this.presences.unwatch(remove);
+    this.presences.watch(add);
+    if (this.#phase.at === "open") {
+      for (const users of pages(remove)) this.#ask({ type: "unwatch", users });
+      for (const users of pages(add)) this.#ask({ type: "watch", users });
+      this.#pump(now);
+    }
+    return this.#flush();
+  }
+
+  /** Asks something for a caller, who gets an `answer` under its ticket. */
+  request(ticket: number, body: RequestBody, now: number): Output[] {
+    if (this.#phase.at === "closed") {
+      this.#emit({ type: "answer", ticket, outcome: { ok: false, error: failure.closed() } });
+    } else if (this.#requests.size >= REQUESTS_WAITING) {
+      this.#emit({ type: "answer", ticket, outcome: { ok: false, error: failure.tooManyRequests(REQUESTS_WAITING) } });
+    } else {
+      this.#requests.push({ body, ticket, deadline: now + REQUEST_TIMEOUT_MS, notBefore: 0, users: [] });
+      this.#pump(now);
+    }
+    return this.#flush();
+  }
+
+  /** What the person does; said at once when it changes, and in every heartbeat. */
+  setActivity(activity: Activity, now: number): Output[] {
+    if (activity !== this.#activity) {
+      this.#activity = activity;
+      if (this.#phase.at === "open") this.#heartbeat(now, this.#phase.welcome);
+    }
+    return this.#flush();
+  }
+
+  /** The network came back: a client that waits to try again tries now. */
+  wake(): Output[] {
+    if (this.#phase.at === "waiting") this.#askToken();
+    return this.#flush();
+  }
+
+  /** When {@link handleTimeout} is due, on the monotonic clock; `Infinity` when never. */
+  pollTimeout(now: number): number {
+    return Math.min(this.#phaseTimeout(), this.presences.pollTimeout(), this.#requests.pollTimeout(now));
+  }
+
+  /** Does what is due. */
+  handleTimeout(now: number): Output[] {
+    this.#tell(this.presences.advance(now));
+    for (const request of this.#requests.expire(now)) this.#fail(request, failure.requestTimeout());
+    const phase = this.#phase;
+    if (phase.at === "waiting" && now >= phase.until) this.#askToken();
+    else if (phase.at === "opening" && now >= phase.deadline) this.#dropped(failure.connectFailed(" in time"), now);
+    else if (phase.at === "open") this.#beat(phase.welcome, now);
+    this.#pump(now);
+    return this.#flush();
+  }
+
+  #phaseTimeout(): number {
+    const phase = this.#phase;
+    if (phase.at === "waiting") return phase.until;
+    if (phase.at === "opening") return phase.deadline;
+    if (phase.at !== "open") return Infinity;
+    const dead = this.#lastHeard + phase.welcome.heartbeatTimeoutMs;
+    return Math.min(dead, this.#nextHeartbeat, this.#moveAt, this.#tokenRetryAt);
+  }
+
+  #beat(welcome: Welcome, now: number): void {
+    if (now - this.#lastHeard >= welcome.heartbeatTimeoutMs) {
+      this.#dropped(failure.heartbeatTimeout(), now);
+      return;
+    }
+    if (now >= this.#moveAt) {
+      this.#moveAt = now;
+      this.#dropped(failure.moving("its time has come"), now);
+      return;
+    }
+    if (now >= this.#tokenRetryAt) {
+      this.#tokenRetryAt = Infinity;
+      this.#emit({ type: "token", reason: "expiring" });
+    }
+    if (now >= this.#nextHeartbeat) this.#heartbeat(now, welcome);
+  }
+
+  #heartbeat(now: number, welcome: Welcome): void {
+    const quiet = now - this.#lastHeard >= welcome.heartbeatIntervalMs;
+    this.#send(clientFrame("heartbeat", { activity: this.#activity, id: quiet ? this.#requests.nextId() : undefined }));
+    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+  }
+
+  #frame(frame: ServerFrame, now: number): void {
+    if (frame.type === "welcome") this.#opened(frame, now);
+    else if (frame.type === "snapshot") this.#snapshot(frame.id, frame.users, frame.complete, now);
+    else if (frame.type === "presence") this.#tell(this.presences.frame(frame.users));
+    else if (frame.type === "ack") this.#answer(frame.id, now);
+    else if (frame.type === "error") this.#refused(frame, now);
+    else if (frame.type === "token_expiring") this.#emit({ type: "token", reason: "expiring" });
+    else this.#moveAt = Math.min(this.#moveAt, now + moveDelay(frame.afterMs, frame.withinMs, this.#random()));
+  }
+
+  #opened(welcome: Welcome, now: number): void {
+    if (this.#phase.at !== "opening") return;
+    this.#phase = { at: "open", welcome };
+    this.#welcome = welcome;
+    this.#attempt = 0;
+    this.#moveAt = Infinity;
+    this.#tokenRetryAt = Infinity;
+    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+    this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
+    this.#emit({ type: "state", state: "open" });
+    for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
+    this.#pump(now);
+  }
+
+  #snapshot(id: number, users: Presence[], complete: boolean, now: number): void {
+    this.#tell(this.presences.frame(users));
+    this.#requests.sent(id)?.users.push(...users);
+    if (complete) this.#answer(id, now);
+  }
+
+  #tell(changes: PresenceChange[]): void {
+    if (changes.length > 0) this.#emit({ type: "changes", changes });
+  }
+
+  #answer(id: number, now: number): void {
+    const request = this.#requests.finish(id);
+    if (request?.ticket !== undefined) {
+      this.#emit({ type: "answer", ticket: request.ticket, outcome: { ok: true, users: request.users } });
+    }
+    this.#pump(now);
+  }
+
+  #refused(frame: Extract<ServerFrame, { type: "error" }>, now: number): void {
+    const error = new HerenowError(frame.code, frame.message, frame.remediation ?? "", { retryAfterMs: frame.retryAfterMs });
+    const request = frame.id === undefined ? undefined : this.#requests.finish(frame.id);
+    if (request?.body.type === "watch" && PASSING.has(frame.code)) {
+      this.#requests.push({ ...request, users: [], notBefore: now + (frame.retryAfterMs ?? WATCH_RETRY_MS) });
+    } else if (request === undefined) {
+      this.#emit({ type: "error", error });
+    } else {
+      this.#fail(request, error);
+    }
+    this.#pump(now);
+  }
+
+  #fail(request: Request, error: HerenowError): void {
+    if (request.ticket === undefined) this.#emit({ type: "error", error });
+    else this.#emit({ type: "answer", ticket: request.ticket, outcome: { ok: false, error } });
+  }
+
+  #ask(body: RequestBody): void {
+    this.#requests.push({ body, ticket: undefined, deadline: Infinity, notBefore: 0, users: [] });
+  }
+
+  #pump(now: number): void {
+    if (this.#phase.at !== "open") return;
+    for (const frame of this.#requests.take(now)) this.#send(frame);
+  }
+
+  #cut(now: number): void {
+    this.presences.disconnected();
+    this.#tell(this.presences.advance(now));
+  }
+
+  #dropped(reason: HerenowError, now: number): void {
+    this.#emit({ type: "drop" });
+    this.#comeBack(reason, now);
+  }
+
+  #comeBack(reason: HerenowError, now: number): void {
+    this.#requests.disconnected();
+    this.#cut(now);
+    const moving = this.#moveAt !== Infinity;
+    const until = moving ? Math.max(this.#moveAt, now) : now + backoffDelay(this.#attempt, this.#random());
+    // A move that was announced is no failure: it counts no attempt, and is made once.
+    if (!moving) this.#attempt += 1;
+    this.#moveAt = Infinity;
+    this.#phase = { at: "waiting", until };
+    this.#emit({ type: "state", state: "reconnecting", reason, retryInMs: until - now });
+  }
+
+  #askToken(): void {
+    this.#phase = { at: "token" };
+    this.#emit({ type: "token", reason: this.#expired ? "expired" : "connect" });
+  }
+
+  #end(reason: HerenowError, now: number): void {
+    if (this.#phase.at === "opening" || this.#phase.at === "open") this.#emit({ type: "drop" });
+    this.#cut(now);
+    this.#phase = { at: "closed" };
+    this.#moveAt = Infinity;
+    for (const request of this.#requests.clear()) if (request.ticket !== undefined) this.#fail(request, reason);
+    this.#emit({ type: "state", state: "closed", reason });
+  }
+
+  #reasonOf(code: number, detail: string): HerenowError {
+    const facts = closeFacts(code);
+    if (facts !== undefined) return new HerenowError(facts.code, facts.message, facts.remediation);
+    const tail = `${code === 1006 ? "" : ` with code ${code}`}${detail === "" ? "" : `: ${detail}`}`;
+    return this.#phase.at === "opening" ? failure.connectFailed(tail) : failure.connectionLost(tail);
+  }
+
+  #send(frame: ClientFrame): void {
+    this.#emit({ type: "send", frame });
+  }
+
+  #emit(output: Output): void {
+    this.#out.push(output);
+  }
+
+  #flush(): Output[] {
+    const out = this.#out;
+    this.#out = [];
+    return out;
+  }
+}
