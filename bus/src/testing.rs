@@ -27,7 +27,7 @@ pub struct NatsServer {
     pub url: String,
     port: u16,
     directory: PathBuf,
-    config: Option<PathBuf>,
+    config: Option<(PathBuf, Vec<(String, String)>)>,
     process: Option<Child>,
 }
 
@@ -40,17 +40,20 @@ impl NatsServer {
         Self::start_with(None).await
     }
 
-    /// Starts a server with a configuration file, whose port and store are overruled.
+    /// Starts a server with a configuration file, whose ports and store are overruled, and with the environment
+    /// variables that the file refers to.
     ///
     /// # Panics
     /// As [`NatsServer::start`].
-    pub async fn start_with_config(config: &Path) -> Self {
-        Self::start_with(Some(config.to_owned())).await
+    pub async fn start_with_config(config: &Path, environment: &[(&str, &str)]) -> Self {
+        let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self::start_with(Some((config.to_owned(), owned.collect()))).await
     }
 
-    async fn start_with(config: Option<PathBuf>) -> Self {
+    async fn start_with(config: Option<(PathBuf, Vec<(String, String)>)>) -> Self {
         let number = SERVERS.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("herenow-nats-{}-{number}", std::process::id()));
+        let mut log = String::new();
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
             let url = format!("nats://127.0.0.1:{port}");
@@ -59,8 +62,9 @@ impl NatsServer {
             if server.restart().await {
                 return server;
             }
+            log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
         }
-        panic!("{} does not start; see its log in {}", binary().display(), directory.display());
+        panic!("{} does not start:\n{log}", binary().display());
     }
 
     /// Kills the server as `kill -9` does, and returns when it is gone. Its store stays.
@@ -70,6 +74,29 @@ impl NatsServer {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Stops the server from running without ending it, as a machine that hangs would: connections stay open and
+    /// nothing is answered.
+    ///
+    /// # Panics
+    /// When the server does not run.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a frozen server run on.
+    ///
+    /// # Panics
+    /// When the server does not run.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server runs");
+        let status = Command::new("kill").arg(signal).arg(process.id().to_string()).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill {signal} works");
     }
 
     /// Starts the server again on the same port and store, and returns whether it takes connections.
@@ -94,13 +121,17 @@ impl NatsServer {
     fn spawn(&self) -> io::Result<Child> {
         std::fs::create_dir_all(&self.directory)?;
         let mut command = Command::new(binary());
-        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js"]);
-        command.arg("-sd").arg(self.directory.join("store"));
-        command.arg("-l").arg(self.directory.join("log"));
-        if let Some(config) = &self.config {
-            command.arg("-c").arg(config);
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]);
+        let store = self.directory.join("store");
+        if let Some((config, environment)) = &self.config {
+            let copy = self.directory.join("config");
+            std::fs::write(&copy, with_store(&std::fs::read_to_string(config)?, &store))?;
+            command.arg("-c").arg(copy).arg("-m=-1").envs(environment.iter().cloned());
+        } else {
+            command.arg("-js").arg("-sd").arg(store);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        let log = std::fs::File::create(self.directory.join("log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
     fn has_ended(&mut self) -> bool {
@@ -137,6 +168,13 @@ pub fn check_config(config: &Path, environment: &[(&str, &str)]) -> Result<(), S
     let output = command.output().expect("the NATS server can be started");
     let said = [output.stdout, output.stderr].concat();
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
+}
+
+/// The configuration with another place for its store: the server refuses to be told twice.
+fn with_store(config: &str, store: &Path) -> String {
+    let is_store = |line: &str| line.trim_start().starts_with("store_dir");
+    let line = |line| if is_store(line) { format!("store_dir: {store:?}\n") } else { format!("{line}\n") };
+    config.lines().map(line).collect()
 }
 
 fn binary() -> PathBuf {
