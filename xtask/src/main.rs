@@ -1,2 +1,87 @@
-//! Placeholder.
-fn main() {}
+//! The commands that people and CI run.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+
+mod clock;
+mod codes;
+mod imports;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use run::Run;
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The commands that people and CI run.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need: into target/tools, and with apt-get when root
+    Setup,
+    /// Set up, then run every check and test that must pass
+    Test(test::Options),
+    /// Check the import table, the places of subjects, the sizes of files, and docs/CODES.md
+    Tidy,
+    /// Write docs/CODES.md from the code
+    Codes,
+    /// Run the deterministic simulation, built for speed
+    Sim {
+        /// How many seeds to run, from the first
+        #[arg(long, conflicts_with = "seed")]
+        seeds: Option<u64>,
+        /// One seed to run, with everything it does told
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Anything else for the simulation, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From a change on one gateway to a watcher on another, over NATS on loopback
+    Latency {
+        /// Anything for the benchmark, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let workspace = Workspace::find()?;
+    match Arguments::parse().command {
+        Command::Setup => setup::all(&workspace),
+        Command::Test(options) => test::all(&workspace, &options),
+        Command::Tidy => tidy::all(&workspace),
+        Command::Codes => codes::write(&workspace),
+        Command::Sim { seeds, seed, rest } => {
+            let number = |name: &str, n: Option<u64>| n.map(|n| [name.to_owned(), n.to_string()]);
+            let numbers = number("--seeds", seeds).or(number("--seed", seed)).into_iter().flatten();
+            let arguments = numbers.chain(rest);
+            Run::cargo(&workspace, ["run", "--release", "-p", "herenow-sim", "--"]).args(arguments).done()
+        }
+        Command::Bench { what: Bench::Latency { rest } } => {
+            setup::nats_server(&workspace)?;
+            // The benchmark starts this program as a person would: two gateways and two coordinators.
+            Run::cargo(&workspace, ["build", "--release", "-p", "herenow"]).done()?;
+            Run::cargo(&workspace, ["run", "--release", "-p", "herenow-loadtest", "--", "latency"])
+                .env("HERENOW_BIN", workspace.target().join("release").join("herenow"))
+                .args(rest)
+                .done()
+        }
+    }
+}
