@@ -26,11 +26,13 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    /// Carries out all of it, in order.
-    pub(crate) fn all(&mut self, outputs: &mut Vec<Output>, sources: &mut Sources) {
+    /// Carries out all of it, in order. Returns whether a sign of life was among it.
+    pub(crate) fn all(&mut self, outputs: &mut Vec<Output>, sources: &mut Sources) -> bool {
+        let alive = outputs.iter().any(|output| matches!(output, Output::Beat(_)));
         for output in outputs.drain(..) {
             self.one(output, sources);
         }
+        alive
     }
 
     fn one(&mut self, output: Output, sources: &mut Sources) {
@@ -57,7 +59,6 @@ impl Executor {
 
     fn beat(&self, beat: &CoordinatorBeat) {
         let settled = beat.owned.iter().filter(|owned| owned.settled).count();
-        self.metrics.settled(settled);
         let now = Status { ready: beat.ready, owned: beat.owned.len(), settled };
         self.status.send_if_modified(|status| std::mem::replace(status, now) != now);
         self.send(subject::COORDINATOR_BEATS, beat);

@@ -1,6 +1,6 @@
 //! Every metric of a coordinator. No user id is ever a label.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use herenow_bus::PublishError;
@@ -15,12 +15,40 @@ use prometheus_client::registry::{Registry, Unit};
 
 type Label = [(&'static str, &'static str); 1];
 type Size = Gauge<u64, AtomicU64>;
+type Read = fn(&Stats) -> u64;
+
+/// What the core has now: name, help, where it stands.
+const SIZES: [(&str, &str, Read); 8] = [
+    ("partitions", "Partitions owned now", |stats| stats.partitions),
+    ("partitions_settled", "Owned partitions that may state that somebody is offline", |stats| stats.settled),
+    ("users", "Users known now", |stats| stats.users),
+    ("gateways", "Gateways heard of now", |stats| stats.gateways),
+    ("gateways_stale", "Gateways that are silent now", |stats| stats.stale_gateways),
+    ("coordinators", "Coordinators heard of now, this one included", |stats| stats.coordinators),
+    ("isolated", "1 while this coordinator is cut off", |stats| u64::from(stats.isolated)),
+    ("frozen", "1 while no gateway is taken for dead", |stats| u64::from(stats.frozen)),
+];
+
+/// What the core counted since it began: name, help, where it stands.
+const COUNTS: [(&str, &str, Read); 11] = [
+    ("claims", "Partitions claimed", |stats| stats.claims),
+    ("claims_without_record", "Claims that stand without the arbiter", |stats| stats.claims_without_record),
+    ("fenced", "Partitions let go to a higher epoch", |stats| stats.fenced),
+    ("handed_over", "Partitions given to another coordinator", |stats| stats.handed_over),
+    ("lapsed_gateways", "Gateways whose sessions lapsed together", |stats| stats.lapsed_gateways),
+    ("old_reports", "Reports dropped as applied before", |stats| stats.old_reports),
+    ("gaps", "Reports before which something was missing", |stats| stats.gaps),
+    ("resyncs", "Syncs asked for", |stats| stats.resyncs),
+    ("syncs", "Syncs applied", |stats| stats.syncs),
+    ("misdirected", "Messages for partitions of another owner", |stats| stats.misdirected),
+    ("changes", "Changes published", |stats| stats.changes),
+];
 
 /// The metrics; clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    partitions: Size,
-    settled: Size,
+    sizes: [Size; SIZES.len()],
+    counts: [Counter; COUNTS.len()],
     transitions: Family<Label, Counter>,
     publish_failures: Family<Label, Counter>,
     oversized: Counter,
@@ -37,8 +65,8 @@ impl Metrics {
     /// Makes the metrics and puts them into the registry under `herenow_coordinator_`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let made = Self {
-            partitions: Size::default(),
-            settled: Size::default(),
+            sizes: Default::default(),
+            counts: Default::default(),
             transitions: Family::default(),
             publish_failures: Family::default(),
             oversized: Counter::default(),
@@ -55,8 +83,12 @@ impl Metrics {
     }
 
     fn enter(&self, to: &mut Registry) {
-        to.register("partitions", "Partitions this coordinator owns now", self.partitions.clone());
-        to.register("partitions_settled", "Owned partitions that may state offline", self.settled.clone());
+        for ((name, help, _), size) in SIZES.iter().zip(&self.sizes) {
+            to.register(*name, *help, size.clone());
+        }
+        for ((name, help, _), count) in COUNTS.iter().zip(&self.counts) {
+            to.register(*name, *help, count.clone());
+        }
         to.register("transitions", "Transitions published, by cause", self.transitions.clone());
         to.register("publish_failures", "Messages the bus refused, by reason", self.publish_failures.clone());
         to.register("oversized_messages", "Messages over the limit, not sent", self.oversized.clone());
@@ -73,14 +105,18 @@ impl Metrics {
         to.register("turn_inputs", "Inputs handled in one turn of the loop", self.batch.clone());
     }
 
-    pub(crate) fn turn(&self, inputs: usize, took: Duration, stats: Stats) {
-        self.turn.observe(took.as_secs_f64());
-        self.batch.observe(f64::from(u32::try_from(inputs).unwrap_or(u32::MAX)));
-        self.partitions.set(stats.partitions);
+    pub(crate) fn stats(&self, stats: &Stats) {
+        for ((_, _, read), size) in SIZES.iter().zip(&self.sizes) {
+            size.set(read(stats));
+        }
+        for ((_, _, read), count) in COUNTS.iter().zip(&self.counts) {
+            count.inner().store(read(stats), Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn settled(&self, partitions: usize) {
-        self.settled.set(partitions as u64);
+    pub(crate) fn turn(&self, inputs: usize, took: Duration) {
+        self.turn.observe(took.as_secs_f64());
+        self.batch.observe(f64::from(u32::try_from(inputs).unwrap_or(u32::MAX)));
     }
 
     pub(crate) fn transition(&self, cause: Cause) {

@@ -136,7 +136,7 @@ struct Loop {
     leaving: Option<Leaving>,
 }
 
-/// On the way out: when to end at the latest, and when all was given away, a heartbeat after which we end.
+/// On the way out: when to end at the latest, and, once there is nothing left to give or nobody to give it to, the end.
 struct Leaving {
     latest: MonoTime,
     end: Option<MonoTime>,
@@ -163,28 +163,34 @@ impl Loop {
         let mut outputs = Vec::new();
         loop {
             let stop = poll_fn(|cx| self.poll(cx, &mut inputs)).await;
-            let began = self.clock.elapsed();
-            let now = self.clock.now();
-            let count = inputs.len();
-            for input in inputs.drain(..) {
-                self.core.handle(input, now, &mut outputs);
-            }
-            match stop {
-                Some(Stop::Now) => return,
-                Some(Stop::Drain) => self.leave(now, &mut outputs),
-                None => {}
-            }
-            if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
-                self.core.handle_timeout(now, &mut outputs);
-            }
-            self.executor.all(&mut outputs, &mut self.sources);
-            let stats = self.core.stats();
-            self.executor.metrics.turn(count, self.clock.elapsed().saturating_sub(began), stats);
-            if self.has_left(now, stats.partitions) {
+            if stop == Some(Stop::Now) || self.turn(stop, &mut inputs, &mut outputs) {
                 return;
             }
-            self.set_timer(now);
         }
+    }
+
+    /// Handles all that came, carries out all that is wanted. Returns whether it was the last turn.
+    fn turn(&mut self, stop: Option<Stop>, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) -> bool {
+        let began = self.clock.elapsed();
+        let now = self.clock.now();
+        let count = inputs.len();
+        for input in inputs.drain(..) {
+            self.core.handle(input, now, outputs);
+        }
+        if stop == Some(Stop::Drain) {
+            self.leave(now, outputs);
+        }
+        if self.core.poll_timeout().is_some_and(|due| due <= now.mono) {
+            self.core.handle_timeout(now, outputs);
+        }
+        let metrics = self.executor.metrics.clone();
+        if self.executor.all(outputs, &mut self.sources) {
+            metrics.stats(&self.core.stats());
+        }
+        metrics.turn(count, self.clock.elapsed().saturating_sub(began));
+        let last = self.has_left(now);
+        self.set_timer(now);
+        last
     }
 
     /// Ready when there is something to handle, or a timer is due.
@@ -202,9 +208,11 @@ impl Loop {
         self.leaving = Some(Leaving { latest: now.mono.after(DRAIN_LIMIT), end: None });
     }
 
-    fn has_left(&mut self, now: Now, partitions: u64) -> bool {
+    fn has_left(&mut self, now: Now) -> bool {
         let Some(leaving) = &mut self.leaving else { return false };
-        if partitions == 0 && leaving.end.is_none() {
+        let stats = self.core.stats();
+        let nothing_to_give = stats.partitions == 0 || stats.coordinators <= 1;
+        if leaving.end.is_none() && nothing_to_give {
             leaving.end = Some(now.mono.after(self.heartbeat));
         }
         now.mono >= leaving.latest || leaving.end.is_some_and(|end| now.mono >= end)

@@ -1,0 +1,190 @@
+//! The loop over the in-process bus: what goes in by subject comes out by subject.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use herenow_bus::{Bus, LocalBus, LocalEpochs, Subscription};
+use herenow_coordinator_core::Config;
+use herenow_coordinator_server::{CoordinatorServer, Counting, Discard, Setup, StartError, TransitionSink};
+use herenow_protocol::api::Changes;
+use herenow_protocol::id::ProcessId;
+use herenow_protocol::message::{
+    CoordinatorBeat, Delta, GatewayBeat, Report, SessionChange, SessionRecord, Sync, ToGateway, Up,
+};
+use herenow_protocol::{
+    Activity, DeviceId, DeviceKind, Epoch, GatewayId, Incarnation, Origin, Partition, Placement,
+    SessionNumber, Status, UserId, WallTime, codec, subject,
+};
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+
+const BITS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn placement() -> Placement {
+    Placement::new(b"a secret of the cluster", BITS)
+}
+
+fn setup(name: &str) -> Setup {
+    let config = Config {
+        ready_after: Duration::ZERO,
+        settle_after: Duration::ZERO,
+        heartbeat_interval: Duration::from_millis(20),
+        dead_after: Duration::from_millis(500),
+        hand_over_after: Duration::from_millis(50),
+        ..Config::default()
+    };
+    Setup {
+        config,
+        id: ProcessId::new(name).unwrap(),
+        incarnation: Incarnation(1),
+        placement: placement(),
+        seed: 7,
+    }
+}
+
+async fn start(
+    name: &str,
+    bus: &LocalBus,
+    epochs: &LocalEpochs,
+    sink: Box<dyn TransitionSink>,
+) -> CoordinatorServer {
+    let (bus, epochs) = (Arc::new(bus.clone()), Arc::new(epochs.clone()));
+    CoordinatorServer::start(setup(name), bus, epochs, sink, &mut Registry::default()).await.unwrap()
+}
+
+async fn owns(server: &CoordinatorServer, partitions: usize) {
+    let mut status = server.watch();
+    let waited = tokio::time::timeout(PATIENCE, status.wait_for(|status| status.owned == partitions)).await;
+    waited.expect("in time").expect("runs");
+}
+
+async fn next<T: DeserializeOwned>(from: &mut Subscription) -> T {
+    let message = tokio::time::timeout(PATIENCE, from.next()).await.expect("in time").expect("a message");
+    codec::decode(&message.payload).unwrap()
+}
+
+fn origin() -> Origin {
+    let gateway = GatewayId { process: ProcessId::new("gateway").unwrap(), shard: 0 };
+    Origin { gateway, incarnation: Incarnation(1) }
+}
+
+fn send<T: serde::Serialize>(bus: &LocalBus, subject: &str, message: &T) {
+    bus.publish(subject, Bytes::from(codec::encode(message).unwrap())).unwrap();
+}
+
+fn opened(user: &UserId) -> SessionChange {
+    SessionChange::Opened(SessionRecord {
+        number: SessionNumber(1),
+        key: placement().key(user),
+        user: user.clone(),
+        device: DeviceId::new("d").unwrap(),
+        kind: DeviceKind::Web,
+        activity: Activity::Active,
+        since: WallTime::from_millis(1),
+    })
+}
+
+/// Answers the request for a sync of a partition as a gateway without sessions would; returns the owner's epoch.
+async fn sync(bus: &LocalBus, inbox: &mut Subscription, partition: Partition) -> Epoch {
+    loop {
+        let ToGateway::Resync { partition: asked, epoch, .. } = next(inbox).await else { continue };
+        if asked == partition {
+            let (origin, sessions) = (origin(), Vec::new());
+            let sync = Sync { origin, partition, epoch_seen: epoch, seq: 0, page: 0, last: true, sessions };
+            send(bus, &subject::up(partition), &Up::Sync(sync));
+            return epoch;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_report_becomes_a_delta_a_change_and_a_transition() {
+    let (bus, epochs, sink) = (LocalBus::new(), LocalEpochs::new(), Counting::new(10));
+    let server = start("one", &bus, &epochs, Box::new(sink.clone())).await;
+    owns(&server, 4).await;
+    assert!(server.ready());
+    let user = UserId::new("ana * > . 😀").unwrap();
+    let partition = placement().partition(placement().key(&user));
+    let mut downs = bus.subscribe(&subject::down(partition), None).await.unwrap();
+    let mut changes = bus.subscribe(&subject::changes(partition), None).await.unwrap();
+    let mut inbox = bus.subscribe(&subject::gateway(&origin().gateway), None).await.unwrap();
+    send(&bus, subject::GATEWAY_BEATS, &GatewayBeat { origin: origin(), streams: vec![] });
+    let epoch_seen = sync(&bus, &mut inbox, partition).await;
+    let report = Report { origin: origin(), partition, epoch_seen, seq: 1, changes: vec![opened(&user)] };
+    send(&bus, &subject::up(partition), &Up::Report(report));
+    let delta: Delta = next(&mut downs).await;
+    assert_eq!(delta.entries[0].public.status, Status::Online);
+    let message = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
+    let batch: Changes = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!(batch.changes[0].presence.user_id, user);
+    assert_eq!(sink.count(), 1);
+    assert_eq!(sink.last()[0].user, user);
+    server.drain().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_counted_and_harms_nothing() {
+    let (bus, epochs) = (LocalBus::new(), LocalEpochs::new());
+    let mut registry = Registry::default();
+    let server = CoordinatorServer::start(
+        setup("one"),
+        Arc::new(bus.clone()),
+        Arc::new(epochs),
+        Box::new(Discard),
+        &mut registry,
+    );
+    let server = server.await.unwrap();
+    owns(&server, 4).await;
+    for subject in [subject::COORDINATOR_BEATS, subject::GATEWAY_BEATS, &subject::up(Partition(0))] {
+        bus.publish(subject, Bytes::from_static(b"")).unwrap();
+        bus.publish(subject, Bytes::from_static(b"\xff\xff\xff")).unwrap();
+    }
+    let mut beats = bus.subscribe(subject::COORDINATOR_BEATS, None).await.unwrap();
+    next::<CoordinatorBeat>(&mut beats).await;
+    next::<CoordinatorBeat>(&mut beats).await;
+    assert!(server.running());
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"empty\"} 3"), "{text}");
+    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"version\"} 3"), "{text}");
+    assert!(text.contains("herenow_coordinator_partitions 4"), "{text}");
+    assert!(text.contains("herenow_coordinator_turn_seconds_bucket"), "{text}");
+}
+
+#[tokio::test]
+async fn two_coordinators_share_and_a_leaving_one_gives_away() {
+    let (bus, epochs) = (LocalBus::new(), LocalEpochs::new());
+    let one = start("one", &bus, &epochs, Box::new(Discard)).await;
+    owns(&one, 4).await;
+    let two = start("two", &bus, &epochs, Box::new(Discard)).await;
+    let mut status = two.watch();
+    tokio::time::timeout(PATIENCE, status.wait_for(|status| status.owned > 0)).await.unwrap().unwrap();
+    one.drain().await;
+    owns(&two, 4).await;
+    two.drain().await;
+}
+
+#[tokio::test]
+async fn a_crash_is_taken_over() {
+    let (bus, epochs) = (LocalBus::new(), LocalEpochs::new());
+    let one = start("one", &bus, &epochs, Box::new(Discard)).await;
+    let two = start("two", &bus, &epochs, Box::new(Discard)).await;
+    let mut status = one.watch();
+    tokio::time::timeout(PATIENCE, status.wait_for(|status| status.owned > 0)).await.unwrap().unwrap();
+    drop(one);
+    owns(&two, 4).await;
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_named() {
+    let mut wrong = setup("one");
+    wrong.config.dead_after = Duration::ZERO;
+    let (bus, epochs) = (Arc::new(LocalBus::new()), Arc::new(LocalEpochs::new()));
+    let started =
+        CoordinatorServer::start(wrong, bus, epochs, Box::new(Discard), &mut Registry::default()).await;
+    let Err(StartError::Config(message)) = started else { panic!("it started") };
+    assert!(message.starts_with("dead_after: "), "{message}");
+}
