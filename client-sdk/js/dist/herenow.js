@@ -2,20 +2,22 @@
 
 // src/activity-monitor.ts
 var DEFAULT_IDLE_AFTER_MS = 5 * 6e4;
+var HIDDEN_SETTLE_MS = 150;
 var SIGNS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"];
 var ActivityMonitor = class {
   #tell;
   #idleAfterMs;
   #activity;
-  #touched = 0;
+  #touchedAt = performance.now();
+  #hiddenAt = -Infinity;
   #timer;
   /** Begins. `client` is told of every change, and of the present activity now. */
   constructor(client, options = {}) {
     this.#tell = (activity) => client.setActivity(activity);
     this.#idleAfterMs = options.idleAfterMs ?? DEFAULT_IDLE_AFTER_MS;
-    for (const sign of SIGNS) globalThis.addEventListener(sign, this.#touch, { passive: true, capture: true });
-    document.addEventListener("visibilitychange", this.#look);
-    this.#look();
+    for (const sign of SIGNS) globalThis.addEventListener(sign, this.#touched, { passive: true, capture: true });
+    document.addEventListener("visibilitychange", this.#turned);
+    this.#check();
   }
   /** What the person does. */
   get activity() {
@@ -23,37 +25,37 @@ var ActivityMonitor = class {
   }
   /** Ends. */
   stop() {
-    for (const sign of SIGNS) globalThis.removeEventListener(sign, this.#touch, { capture: true });
-    document.removeEventListener("visibilitychange", this.#look);
+    for (const sign of SIGNS) globalThis.removeEventListener(sign, this.#touched, { capture: true });
+    document.removeEventListener("visibilitychange", this.#turned);
     clearTimeout(this.#timer);
   }
-  #look = () => {
-    if (document.visibilityState === "hidden") this.#become("idle");
-    else this.#touch();
+  #turned = () => {
+    if (hidden()) this.#hiddenAt = performance.now();
+    else this.#touchedAt = performance.now();
+    this.#check();
   };
-  #touch = () => {
-    this.#touched = performance.now();
-    if (document.visibilityState === "hidden" || this.#activity === "active") return;
-    this.#become("active");
-    this.#wait(this.#idleAfterMs);
+  // A sign of somebody active only notes the time: the timer looks how long ago it was. Moving a pointer costs no timers.
+  #touched = () => {
+    this.#touchedAt = performance.now();
+    if (this.#activity !== "active") this.#check();
   };
-  // A touch only notes the time; the timer looks how long ago it was. Moving a pointer costs no timers.
   #check = () => {
-    const left = this.#touched + this.#idleAfterMs - performance.now();
-    if (left <= 0) this.#become("idle");
-    else this.#wait(left);
-  };
-  #wait(ms) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#check, Math.ceil(ms));
-  }
+    const idleAt = hidden() ? this.#hiddenAt + HIDDEN_SETTLE_MS : this.#touchedAt + this.#idleAfterMs;
+    const left = idleAt - performance.now();
+    if (left <= 0) this.#become("idle");
+    else if (!hidden()) this.#become("active");
+    if (left > 0) this.#timer = setTimeout(this.#check, Math.ceil(left));
+  };
   #become(activity) {
-    if (activity === "idle") clearTimeout(this.#timer);
     if (activity === this.#activity) return;
     this.#activity = activity;
     this.#tell(activity);
   }
 };
+function hidden() {
+  return document.visibilityState === "hidden";
+}
 
 // src/errors.ts
 var HerenowError = class extends Error {

@@ -21,7 +21,7 @@ const DEFAULTS = {
   idleAfterMs: 300_000,
   freshForMs: 2_000,
   gracePeriodMs: 300,
-  names: ["Ana", "Ben", "Chioma", "Dai", "Elif", "Farid", "Greta", "Hugo"],
+  names: ["Ana", "Ben", "Cleo", "Dai", "Ela", "Femi", "Gus", "Hana"],
 };
 
 export class FakeServer {
@@ -127,7 +127,7 @@ export class FakeServer {
       for (const user of frame.users) session.watches.delete(user);
       session.send({ type: "ack", id: frame.id });
     } else if (frame.type === "status") {
-      this.#user(session.user).claim = frame.status === "auto" ? undefined : frame;
+      this.#user(session.user).claim = frame.status === "auto" && frame.text === undefined ? undefined : frame;
       this.#settle(session.user);
       session.send({ type: "ack", id: frame.id });
     } else if (frame.type === "bye") {

@@ -5,9 +5,9 @@ export interface ActivityMonitorOptions {
     readonly idleAfterMs?: number;
 }
 /**
- * Watches over a page and says what its person does: a hidden page is idle at once, an untouched one after a while,
- * and a sign of the person makes it active at once. It says nothing when a page goes away: a reload must look like
- * a lost connection that comes back, not like a goodbye.
+ * Watches over a page and says what its person does. A hidden page is idle (a moment later, in case it is only being
+ * reloaded), an untouched one after a while, and a sign of the person makes it active at once. It says nothing when a
+ * page goes away: a reload must look like a lost connection that comes back, not like a goodbye.
  */
 export declare class ActivityMonitor {
     #private;
