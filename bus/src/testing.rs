@@ -93,6 +93,14 @@ impl NatsServer {
         self.signal("-CONT");
     }
 
+    /// Tells the server to send its clients elsewhere before it stops.
+    ///
+    /// # Panics
+    /// When the server does not run.
+    pub fn send_clients_away(&self) {
+        self.signal("-USR2");
+    }
+
     fn signal(&self, signal: &str) {
         let process = self.process.as_ref().expect("the server runs");
         let status = Command::new("kill").arg(signal).arg(process.id().to_string()).status();

@@ -108,6 +108,50 @@ async fn a_frozen_server_is_noticed_too() {
 }
 
 #[tokio::test]
+async fn a_server_about_to_stop_is_left_before_it_does() {
+    let (old, mut new) = (NatsServer::start().await, NatsServer::start().await);
+    new.kill();
+    let bus = connected(&NatsConfig { servers: vec![old.url.clone(), new.url.clone()], ..to(&old) }).await;
+    let mut events = bus.events();
+    assert!(new.restart().await);
+    // By itself, the server would wait ten seconds before it closes the first connection.
+    old.send_clients_away();
+    let moved = timeout(Duration::from_secs(5), async {
+        said(&mut events, Event::Disconnected).await;
+        said(&mut events, Event::Connected).await;
+    });
+    moved.await.expect("it moves at once");
+    drop(old);
+    let mut messages = bus.subscribe("t.x", None).await.unwrap();
+    let until_heard = async {
+        while bus.publish("t.x", "hello".into()).is_err() || timeout(SILENCE, messages.next()).await.is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, until_heard).await.expect("messages flow over the other server");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_again_when_it_has_room() {
+    let server = NatsServer::start().await;
+    let bus = connected(&NatsConfig { client_capacity: 16, ..to(&server) }).await;
+    // On this one thread, nothing is sent before the next await.
+    for _ in 0..16 {
+        assert_eq!(bus.publish("t.x", "x".into()), Ok(()));
+    }
+    assert_eq!(bus.publish("t.x", "x".into()), Err(PublishError::Full));
+    assert_eq!(
+        bus.publish(subjects::GATEWAY_BEATS, "alive".into()),
+        Ok(()),
+        "beats have a queue of their own"
+    );
+    let mut messages = timeout(PATIENCE, bus.subscribe("t.x", None)).await.unwrap().unwrap();
+    bus.publish("t.x", "room".into()).unwrap();
+    assert_eq!(next(&mut messages).await, "room");
+}
+
+#[tokio::test]
 async fn a_server_may_come_after_its_clients() {
     let mut server = NatsServer::start().await;
     server.kill();

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// Where Debian puts Chromium.
 const CHROMIUM: &str = "/usr/bin/chromium";
 /// Names another browser for the browser tests.
-const CHROMIUM_ENV: &str = "HERENOW_CHROMIUM";
+const CHROMIUM_ENV: &str = "CHROMIUM";
 
 /// A program within a wheel.
 struct Wheel {

@@ -15,7 +15,7 @@ use herenow_protocol::{Epoch, Partition};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::link::Links;
+use super::link::{Link, Links};
 use crate::{EpochStore, Recorded};
 
 /// The bucket's name.
@@ -131,7 +131,11 @@ impl Arbiter {
     }
 
     async fn find_or_make(&self) -> Result<Store, Failure> {
-        let client = self.links.beats().filter(|_| self.links.is_connected()).ok_or(Failure::Disconnected)?;
+        let client = self
+            .links
+            .client(Link::Beats)
+            .filter(|_| self.links.is_connected())
+            .ok_or(Failure::Disconnected)?;
         let context = ContextBuilder::new().timeout(TIMEOUT).ack_timeout(TIMEOUT).build(client.clone());
         if let Ok(bucket) = context.get_key_value(BUCKET).await {
             return Ok(bucket);

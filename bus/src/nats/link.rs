@@ -16,6 +16,22 @@ const LOSSY_LUMP: Duration = Duration::from_millis(50);
 /// after the other, so that once is nearly always enough.
 const STATE_LOOKS: usize = 100;
 
+/// Which of the two connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Link {
+    Beats,
+    Bulk,
+}
+
+impl Link {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Beats => "beats",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Links {
     clients: OnceLock<Clients>,
@@ -49,12 +65,11 @@ impl Links {
         self.reconcile();
     }
 
-    pub(super) fn beats(&self) -> Option<&Client> {
-        self.clients.get().map(|clients| &clients.beats)
-    }
-
-    pub(super) fn bulk(&self) -> Option<&Client> {
-        self.clients.get().map(|clients| &clients.bulk)
+    pub(super) fn client(&self, link: Link) -> Option<&Client> {
+        self.clients.get().map(|clients| match link {
+            Link::Beats => &clients.beats,
+            Link::Bulk => &clients.bulk,
+        })
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {
@@ -65,19 +80,21 @@ impl Links {
         *self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn on_event(self: Arc<Self>, event: async_nats::Event) {
+    pub(super) async fn on_event(self: Arc<Self>, link: Link, event: async_nats::Event) {
         match event {
             async_nats::Event::Connected => self.on_connected().await,
             async_nats::Event::Disconnected | async_nats::Event::Closed => self.say(false),
             async_nats::Event::SlowConsumer(_) => self.on_slow(),
             async_nats::Event::LameDuckMode => {
-                tracing::info!("the NATS server is about to stop; moving to another");
-                self.reconnect().await;
+                tracing::info!(link = link.name(), "the NATS server is about to stop; moving to another");
+                self.reconnect(link).await;
             }
             async_nats::Event::ServerError(error) => {
-                tracing::warn!(%error, "the NATS server refused something")
+                tracing::warn!(link = link.name(), %error, "the NATS server refused something")
             }
-            async_nats::Event::ClientError(error) => tracing::warn!(%error, "cannot connect to NATS"),
+            async_nats::Event::ClientError(error) => {
+                tracing::warn!(link = link.name(), %error, "cannot connect to NATS")
+            }
             async_nats::Event::Draining => {}
         }
         self.reconcile();
@@ -103,14 +120,12 @@ impl Links {
         }
     }
 
-    /// Both move: the client does not say which of them heard it, and both talk to the same cluster.
-    async fn reconnect(&self) {
-        if let Some(clients) = self.clients.get() {
-            for client in [&clients.beats, &clients.bulk] {
-                if let Err(error) = client.force_reconnect().await {
-                    tracing::warn!(%error, "cannot move to another NATS server");
-                }
-            }
+    /// A client stays with a server that is about to stop until it does, unless it is told to go.
+    async fn reconnect(&self, link: Link) {
+        if let Some(client) = self.client(link)
+            && let Err(error) = client.force_reconnect().await
+        {
+            tracing::warn!(%error, "cannot move to another NATS server");
         }
     }
 

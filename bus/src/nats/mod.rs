@@ -24,7 +24,7 @@ use tokio::task::coop::unconstrained;
 
 pub use config::{ConfigError, NatsConfig, NatsTls, Secret};
 pub use epochs::NatsEpochs;
-use link::Links;
+use link::{Link, Links};
 
 use crate::{Bus, Event, Message, PAYLOAD_BYTES, PublishError, SubscribeError, Subscription, subject};
 
@@ -65,8 +65,8 @@ impl NatsBus {
     pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
         config.check()?;
         let links = Arc::new(Links::new());
-        let beats = client(config, &links, "beats").await?;
-        let bulk = client(config, &links, "bulk").await?;
+        let beats = client(config, &links, Link::Beats).await?;
+        let bulk = client(config, &links, Link::Bulk).await?;
         links.set(beats, bulk);
         Ok(Self { links, epoch_replicas: config.epoch_replicas })
     }
@@ -78,7 +78,7 @@ impl NatsBus {
     }
 
     fn client(&self, subject: &str) -> Option<&Client> {
-        if subject.starts_with(subjects::BEATS) { self.links.beats() } else { self.links.bulk() }
+        self.links.client(if subject.starts_with(subjects::BEATS) { Link::Beats } else { Link::Bulk })
     }
 }
 
@@ -147,19 +147,19 @@ impl NatsBus {
     }
 }
 
-async fn client(config: &NatsConfig, links: &Arc<Links>, purpose: &str) -> Result<Client, ConnectError> {
+async fn client(config: &NatsConfig, links: &Arc<Links>, link: Link) -> Result<Client, ConnectError> {
     let watching = Arc::downgrade(links);
     let options: ConnectOptions = config
         .options()
         .await?
-        .name(format!("{} {purpose}", config.name))
+        .name(format!("{} {}", config.name, link.name()))
         .custom_inbox_prefix(INBOX)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
             let links = watching.upgrade();
             async move {
                 if let Some(links) = links {
-                    links.on_event(event).await;
+                    links.on_event(link, event).await;
                 }
             }
         });
@@ -175,6 +175,17 @@ fn reconnect_delay(attempt: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn beats_have_a_connection_of_their_own() {
+        let nowhere = NatsConfig { servers: vec!["nats://127.0.0.1:1".into()], ..NatsConfig::default() };
+        let bus = NatsBus::connect(&nowhere).await.unwrap();
+        let goes_over =
+            |subject: &str, link| std::ptr::eq(bus.client(subject).unwrap(), bus.links.client(link).unwrap());
+        assert!(goes_over(subjects::GATEWAY_BEATS, Link::Beats));
+        assert!(goes_over(subjects::COORDINATOR_BEATS, Link::Beats));
+        assert!(goes_over(&subjects::up(herenow_protocol::Partition(1)), Link::Bulk));
+    }
 
     #[test]
     fn delays_grow_to_a_second_and_are_spread() {
