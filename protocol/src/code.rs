@@ -187,6 +187,8 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// A request body over 256 KiB.
     BodyTooBig,
+    /// A request whose body did not arrive in time.
+    RequestTimeout,
     /// The partition's owner did not answer in time; try again.
     Unavailable,
     /// The gateway holds as many sessions as it may; try again later, or elsewhere.
@@ -195,7 +197,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every error code, for documents and metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidJson,
         Self::InvalidFrame,
         Self::UnknownFrame,
@@ -219,6 +221,7 @@ impl ErrorCode {
         Self::UnsupportedVersion,
         Self::UnsupportedMediaType,
         Self::BodyTooBig,
+        Self::RequestTimeout,
         Self::Unavailable,
         Self::Overloaded,
     ];
@@ -280,6 +283,7 @@ impl ErrorCode {
                 ("unsupported_media_type", 415, "Send `Content-Type: application/json`.")
             }
             Self::BodyTooBig => ("body_too_big", 413, "Send at most 256 KiB."),
+            Self::RequestTimeout => ("request_timeout", 408, "Send the whole request within 10 seconds."),
             Self::Unavailable => ("unavailable", 503, "Try again in a second."),
             Self::Overloaded => ("overloaded", 503, "Try again after the time in Retry-After."),
         }

@@ -359,6 +359,8 @@ pub struct Snapshot {
     pub settled: bool,
     /// Of the pull.
     pub request: u64,
+    /// The page, from 0.
+    pub page: u16,
     /// No page follows.
     pub last: bool,
     /// The values.

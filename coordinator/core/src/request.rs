@@ -36,6 +36,7 @@ impl PartitionState {
                 n: self.n,
                 settled: self.settled,
                 request: pull.request,
+                page: u16::try_from(page).unwrap_or(u16::MAX),
                 last: page + 1 == pages,
                 entries,
             };

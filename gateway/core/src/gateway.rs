@@ -1,7 +1,14 @@
-//! The gateway itself.
+//! The gateway itself: its state, its clockwork, and which rule each input goes to.
 
-use herenow_protocol::{MonoTime, Now, Origin, Placement};
+use hashbrown::HashMap;
+use herenow_protocol::{Epoch, MonoTime, Now, Origin, Partition, Placement, UserId, UserKey, WallTime};
 
+use crate::io::{BusEvent, Grants, Viewer};
+use crate::request::{Due, Pending};
+use crate::session::Session;
+use crate::uplink::Uplink;
+use crate::view::View;
+use crate::watch::WatchIndex;
 use crate::{Config, Input, Output, Slot};
 
 /// Counts since the gateway began, and sizes now. Read by metrics.
@@ -9,43 +16,270 @@ use crate::{Config, Input, Output, Slot};
 pub struct Stats {
     /// Sessions now.
     pub sessions: u64,
-    /// Users watched now.
+    /// Users with a watcher here now.
     pub watched_users: u64,
+    /// Watches now: pairs of session and watched user.
+    pub watches: u64,
+    /// Requests that wait for an owner now.
+    pub requests: u64,
+    /// Partitions with watchers whose owner was not heard of late.
+    pub stale_partitions: u64,
+    /// Heartbeats taken.
+    pub heartbeats: u64,
+    /// Frames taken, heartbeats included.
+    pub frames: u64,
+    /// Frames answered with an error.
+    pub frame_errors: u64,
+    /// Sessions that were silent for the heartbeat timeout.
+    pub silent_sessions: u64,
+    /// Reports sent.
+    pub reports: u64,
+    /// Syncs sent, pages counted.
+    pub syncs: u64,
+    /// Pulls sent.
+    pub pulls: u64,
+    /// Deltas taken.
+    pub deltas: u64,
+    /// Deltas before which something was missing.
+    pub gaps: u64,
+    /// Messages of an epoch that is over.
+    pub fenced: u64,
+    /// Values told to watchers, snapshots not counted.
+    pub deliveries: u64,
+    /// `presence` frames written.
+    pub presence_frames: u64,
+    /// Requests answered without every value.
+    pub request_timeouts: u64,
+    /// Times that the process was found to have stood still.
+    pub stalls: u64,
 }
 
 /// One gateway; see the crate's page.
 #[derive(Debug)]
 pub struct Gateway {
-    stats: Stats,
+    pub(crate) config: Config,
+    pub(crate) placement: Placement,
+    pub(crate) sessions: Vec<Option<Box<Session>>>,
+    pub(crate) by_user: HashMap<UserKey, Vec<Slot>>,
+    pub(crate) next_number: u64,
+    pub(crate) live: usize,
+    pub(crate) uplink: Uplink,
+    pub(crate) views: Vec<View>,
+    pub(crate) watch: WatchIndex,
+    pub(crate) pending: Pending,
+    pub(crate) draining: Option<u64>,
+    pub(crate) stats: Stats,
+    scan_due: MonoTime,
+    scanned_at: MonoTime,
+    beat_due: MonoTime,
+    check_due: MonoTime,
 }
 
 impl Gateway {
-    /// A gateway without sessions. `seed` feeds every random choice.
+    /// A gateway without sessions. `seed` feeds every random choice; there is none yet.
     #[must_use]
-    pub fn new(_config: Config, _origin: Origin, _placement: Placement, _seed: u64, _now: Now) -> Self {
-        Self { stats: Stats::default() }
+    pub fn new(config: Config, origin: Origin, placement: Placement, _seed: u64, now: Now) -> Self {
+        Self {
+            watch: WatchIndex::new(placement.partitions()),
+            views: placement.all().map(|_| View::default()).collect(),
+            uplink: Uplink::new(origin),
+            config,
+            placement,
+            sessions: Vec::new(),
+            by_user: HashMap::new(),
+            next_number: 0,
+            live: 0,
+            pending: Pending::default(),
+            draining: None,
+            stats: Stats::default(),
+            scan_due: now.mono,
+            scanned_at: now.mono,
+            beat_due: now.mono,
+            check_due: now.mono,
+        }
     }
 
     /// Takes one input; appends what is to be done.
-    pub fn handle(&mut self, _input: Input, _now: Now, _out: &mut Vec<Output>) {}
+    pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        match input {
+            Input::Open(slot, opening) => self.open(slot, *opening, now, out),
+            Input::Heard(slot) => self.heard(slot, now.mono),
+            Input::Frame(slot, frame) => self.on_frame(slot, frame, now, out),
+            Input::BadFrame(slot, error) => self.on_bad_frame(slot, error, now, out),
+            Input::Renewed { slot, id, viewer, token_expires } => {
+                self.renewed(slot, id, viewer, token_expires, now, out);
+            }
+            Input::NotRenewed { slot, id, code } => {
+                self.post_error(slot, id, code, "the token is not accepted".to_owned(), out);
+            }
+            Input::Closed(slot, how) => self.closed(slot, how, out),
+            Input::Down(delta) => self.on_delta(delta, now, out),
+            Input::Message(message) => self.on_message(message, now, out),
+            Input::Beat(beat) => self.on_beat(&beat, now, out),
+            Input::Bus(event) => self.on_bus(event, now),
+            Input::Query { ticket, viewer, users } => self.on_query(ticket, &viewer, users, now, out),
+            Input::Claim { ticket, user, command } => self.on_claim(ticket, user, command, now, out),
+            Input::Explain { ticket, user } => self.on_explain(ticket, &user, now, out),
+            Input::List(request) => out.push(Output::Up(herenow_protocol::message::Up::List(request))),
+            Input::Drain { within_ms } => self.drain(within_ms, out),
+        }
+        self.flush_reports(now.mono, out);
+    }
 
     /// When [`Self::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoTime> {
-        None
+        let clockwork = [self.scan_due, self.beat_due, self.check_due];
+        let due = clockwork.into_iter().chain(self.uplink.due(&self.config)).chain(self.pending.next_due());
+        due.min()
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Now, _out: &mut Vec<Output>) {}
-
-    /// Writes the next frame for a session into `frame` (cleared first) as JSON text. False when nothing waits.
-    pub fn poll_transmit(&mut self, _slot: Slot, _now: Now, _frame: &mut String) -> bool {
-        false
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
+        if now.mono >= self.scan_due {
+            self.forgive_stall(now.mono);
+            self.scan(now, out);
+            self.scanned_at = now.mono;
+            self.scan_due = now.mono.after(self.scan_interval());
+        }
+        while let Some(due) = self.pending.pop_due(now.mono) {
+            self.on_due(due, now, out);
+        }
+        if now.mono >= self.check_due {
+            self.check_views(now, out);
+            self.check_due =
+                now.mono.after(self.config.tail_patience.max(std::time::Duration::from_millis(10)));
+        }
+        self.flush_reports(now.mono, out);
+        if now.mono >= self.beat_due {
+            self.beat_due = now.mono.after(self.config.beat_interval);
+            let views = &self.views;
+            out.push(Output::Beat(self.uplink.beat(|partition| epoch_of(views, partition))));
+        }
     }
 
     /// Counts and sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats {
+            sessions: self.live as u64,
+            watched_users: self.watch.len() as u64,
+            watches: self.watch.edges,
+            requests: self.pending.len() as u64,
+            ..self.stats
+        }
     }
+
+    /// Deadlines are looked at a thirtieth of the heartbeat timeout apart, at most a second: a dead session is found
+    /// within a second of its time by default, and as much sooner as the timers are set shorter.
+    fn scan_interval(&self) -> std::time::Duration {
+        let second = std::time::Duration::from_secs(1);
+        (self.config.heartbeat_timeout / 30).clamp(std::time::Duration::from_millis(10), second)
+    }
+
+    /// A process that stood still (stopped, starved, or its machine asleep) has not listened: its sessions were not
+    /// silent. They are given the time back.
+    fn forgive_stall(&mut self, now: MonoTime) {
+        let gap = now.since(self.scanned_at);
+        let usual = self.scan_interval();
+        if gap < usual * 4 {
+            return;
+        }
+        self.stats.stalls += 1;
+        for session in self.sessions.iter_mut().flatten() {
+            session.last_heard = session.last_heard.after(gap.saturating_sub(usual)).min(now);
+        }
+    }
+
+    fn on_due(&mut self, due: Due, now: Now, out: &mut Vec<Output>) {
+        match due {
+            Due::Request(number) => {
+                if self.pending.requests.contains_key(&number) {
+                    self.stats.request_timeouts += 1;
+                    self.answer(number, now, out);
+                }
+            }
+            Due::Pull(number) => self.pull_again(number, now.mono, out),
+            Due::Claim(number) => self.claim_again(number, now, out),
+            Due::Explain(number) => {
+                if let Some(explain) = self.pending.explains.remove(&number) {
+                    let code = herenow_protocol::code::ErrorCode::Unavailable;
+                    out.push(Output::Explained(explain.ticket, Err(code)));
+                }
+            }
+            Due::Flush(slot) => {
+                if let Some(session) = self.session(slot) {
+                    session.flush_set = false;
+                    if !session.dirty.is_empty() {
+                        self.ready(slot, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush_reports(&mut self, now: MonoTime, out: &mut Vec<Output>) {
+        let views = &self.views;
+        let mut reports = 0;
+        self.uplink.flush(now, &self.config, |p| epoch_of(views, p), &mut |up| {
+            reports += 1;
+            out.push(Output::Up(up));
+        });
+        self.stats.reports += reports;
+    }
+
+    fn on_bus(&mut self, event: BusEvent, now: Now) {
+        match event {
+            // What was lost is found by numbers; looking at once finds it sooner.
+            BusEvent::Connected | BusEvent::Lossy => self.check_due = now.mono,
+            BusEvent::Disconnected => {}
+        }
+    }
+
+    pub(crate) fn session(&mut self, slot: Slot) -> Option<&mut Session> {
+        self.sessions.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    pub(crate) fn view(&mut self, partition: Partition) -> Option<&mut View> {
+        self.views.get_mut(partition.index())
+    }
+
+    /// R2: the highest epoch seen of a partition.
+    pub(crate) fn epoch(&self, partition: Partition) -> Epoch {
+        epoch_of(&self.views, partition)
+    }
+
+    /// Says once that a session has something to send.
+    pub(crate) fn ready(&mut self, slot: Slot, out: &mut Vec<Output>) {
+        if let Some(session) = self.session(slot)
+            && !session.ready
+        {
+            session.ready = true;
+            out.push(Output::Ready(slot));
+        }
+    }
+
+    /// The key under which somebody may ask for a user: its own, or that of nobody.
+    pub(crate) fn key_for(&self, viewer: &Viewer, user: &UserId) -> UserKey {
+        if may_see(viewer, user) { self.placement.key(user) } else { self.placement.decoy(user) }
+    }
+
+    /// When a partition was last known for certain.
+    pub(crate) fn certain_at(&self, partition: Partition) -> Option<WallTime> {
+        self.views.get(partition.index()).and_then(|view| view.confirmed_wall)
+    }
+}
+
+fn epoch_of(views: &[View], partition: Partition) -> Epoch {
+    views.get(partition.index()).map_or(Epoch::NONE, |view| view.epoch)
+}
+
+/// Denied unless granted; oneself always.
+fn may_see(viewer: &Viewer, user: &UserId) -> bool {
+    viewer.user == *user
+        || match &viewer.grants {
+            Grants::Nobody => false,
+            Grants::Some(users) => users.contains(user),
+            Grants::Everybody => true,
+        }
 }

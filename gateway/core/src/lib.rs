@@ -7,9 +7,20 @@
 //! One [`Gateway`] is one shard of a process. The server feeds it [`Input`]s and carries out its [`Output`]s; it reads
 //! both clocks once a turn.
 
+mod claim;
 mod config;
+mod deliver;
 mod gateway;
 mod io;
+mod live;
+mod outbox;
+mod owners;
+mod request;
+mod session;
+mod uplink;
+mod view;
+mod watch;
+mod watching;
 
 pub use config::Config;
 pub use gateway::{Gateway, Stats};

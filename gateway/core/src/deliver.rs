@@ -1,0 +1,219 @@
+//! What sessions are told: presence as they may see it, as fresh as it is known, one frame at a time.
+
+use herenow_protocol::frame::{ServerFrame, encode};
+use herenow_protocol::{Now, Partition, Presence, Status, UserId, UserKey, Version, WallTime};
+
+use crate::gateway::Gateway;
+use crate::outbox::{Item, USERS_PER_FRAME};
+use crate::request::Due;
+use crate::session::UserIndex;
+use crate::view::Freshness;
+use crate::watch::{Known, Tell};
+use crate::{Output, Slot};
+
+impl Gateway {
+    /// Takes a value for a user and tells its watchers.
+    pub(crate) fn learn(
+        &mut self,
+        partition: Partition,
+        key: UserKey,
+        known: Known,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.watch.find(partition, key) else { return };
+        let Some(watched) = self.watch.get_mut(index) else { return };
+        match watched.learn(known, now.wall) {
+            Tell::Nobody => {}
+            Tell::Own => self.tell(index, Some(key), now, out),
+            Tell::All => self.tell(index, None, now, out),
+        }
+    }
+
+    /// Notes for each watcher that a user changed; with `only`, for those who are that user.
+    pub(crate) fn tell(&mut self, index: UserIndex, only: Option<UserKey>, now: Now, out: &mut Vec<Output>) {
+        let Some(watched) = self.watch.get_mut(index) else { return };
+        watched.encoded = None;
+        let watchers = std::mem::take(&mut watched.watchers);
+        for slot in &watchers {
+            let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+                continue;
+            };
+            if only.is_some_and(|key| key != session.key) {
+                continue;
+            }
+            session.mark(index);
+            let due = session.flush_at(&self.config);
+            if due <= now.mono {
+                self.ready(*slot, out);
+            } else if !session.flush_set {
+                session.flush_set = true;
+                self.pending.at(due, Due::Flush(*slot));
+            }
+        }
+        if let Some(watched) = self.watch.get_mut(index) {
+            watched.watchers = watchers;
+        }
+    }
+
+    /// Writes the next frame for a session into `frame` (cleared first) as JSON text. False when nothing waits; then
+    /// [`Output::Ready`] says when something does again.
+    pub fn poll_transmit(&mut self, slot: Slot, now: Now, frame: &mut String) -> bool {
+        frame.clear();
+        let wrote = self.transmit_answer(slot, now, frame) || self.transmit_presence(slot, now, frame);
+        if !wrote && let Some(session) = self.session(slot) {
+            session.ready = false;
+        }
+        wrote
+    }
+
+    fn transmit_answer(&mut self, slot: Slot, now: Now, frame: &mut String) -> bool {
+        let Some(session) = self.session(slot) else { return false };
+        let own = session.key;
+        match session.outbox.pop_front() {
+            None => return false,
+            Some(Item::Frame(text)) => {
+                session.outbox_bytes -= text.len();
+                frame.push_str(&text);
+            }
+            Some(Item::Watched { id, users, sent }) => {
+                let page = users.get(sent..).unwrap_or_default().iter().take(USERS_PER_FRAME);
+                let page = page.map(|(user, key)| self.presence_of(user, *key, *key == own, now)).collect();
+                let sent = sent + USERS_PER_FRAME;
+                let complete = sent >= users.len();
+                frame.push_str(&encode(&ServerFrame::Snapshot { id, users: page, complete }));
+                self.after_page(slot, complete, Item::Watched { id, users, sent });
+            }
+            Some(Item::Queried { id, users, sent }) => {
+                let page =
+                    users.get(sent..).unwrap_or_default().iter().take(USERS_PER_FRAME).cloned().collect();
+                let sent = sent + USERS_PER_FRAME;
+                let complete = sent >= users.len();
+                frame.push_str(&encode(&ServerFrame::Snapshot { id, users: page, complete }));
+                self.after_page(slot, complete, Item::Queried { id, users, sent });
+            }
+        }
+        true
+    }
+
+    fn after_page(&mut self, slot: Slot, complete: bool, item: Item) {
+        if complete {
+            self.close_request(slot);
+        } else if let Some(session) = self.session(slot) {
+            session.outbox.push_front(item);
+        }
+    }
+
+    /// One frame of changes, once the window is over: each user as it is now, however often it changed.
+    fn transmit_presence(&mut self, slot: Slot, now: Now, frame: &mut String) -> bool {
+        let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        let due = session.flush_at(&self.config);
+        if session.dirty.is_empty() || due > now.mono && session.flushed_at != Some(now.mono) {
+            if !session.dirty.is_empty() && !session.flush_set {
+                session.flush_set = true;
+                self.pending.at(due, Due::Flush(slot));
+            }
+            return false;
+        }
+        session.dirty.sort_unstable();
+        session.dirty.dedup();
+        let rest = session.dirty.split_off(session.dirty.len().min(USERS_PER_FRAME));
+        let page = std::mem::replace(&mut session.dirty, rest);
+        session.flushed_at = Some(now.mono);
+        let own = session.key;
+        frame.push_str(r#"{"type":"presence","users":["#);
+        let empty = frame.len();
+        for index in page {
+            self.write_presence(index, own, now, frame, empty);
+        }
+        frame.push_str("]}");
+        self.stats.presence_frames += 1;
+        true
+    }
+
+    fn write_presence(&mut self, index: UserIndex, own: UserKey, now: Now, frame: &mut String, empty: usize) {
+        let Some(watched) = self.watch.get(index) else { return };
+        let (key, partition) = (watched.key, watched.partition);
+        let known = watched.known.as_ref();
+        let fresh = known.is_some_and(|known| self.trust(partition, known, key, now) == Freshness::Fresh);
+        let shared = fresh && key != own;
+        if frame.len() > empty {
+            frame.push(',');
+        }
+        self.stats.deliveries += 1;
+        if shared && let Some(encoded) = &watched.encoded {
+            frame.push_str(encoded);
+            return;
+        }
+        let text = encode(&self.presence_of(&watched.id, key, key == own, now));
+        frame.push_str(&text);
+        if shared && let Some(watched) = self.watch.get_mut(index) {
+            watched.encoded = Some(text.into_boxed_str());
+        }
+    }
+
+    /// A user as somebody may see it, with what is known here.
+    pub(crate) fn presence_of(&self, user: &UserId, key: UserKey, own: bool, now: Now) -> Presence {
+        let partition = self.placement.partition(key);
+        let watched = self.watch.find(partition, key).and_then(|index| self.watch.get(index));
+        let Some(known) = watched.and_then(|watched| watched.known.as_ref()) else {
+            return unknown(user, Version { epoch: self.epoch(partition), n: 0 }, self.certain_at(partition));
+        };
+        let mut presence = self.fresh_presence(user, known, own);
+        match self.trust(partition, known, key, now) {
+            Freshness::Fresh => {}
+            Freshness::Stale => presence.as_of = self.certain_at(partition),
+            Freshness::Unknown => {
+                let last_updated = presence.last_updated;
+                presence = unknown(user, presence.version, self.certain_at(partition));
+                presence.last_updated = last_updated;
+            }
+        }
+        presence
+    }
+
+    /// A user as its owner says it is.
+    pub(crate) fn fresh_presence(&self, user: &UserId, known: &Known, own: bool) -> Presence {
+        let hidden = known.own.as_ref().filter(|_| own);
+        let shown = hidden.unwrap_or(&known.public);
+        Presence {
+            user_id: user.clone(),
+            status: shown.status,
+            last_updated: shown.since,
+            version: Version { epoch: known.epoch, n: shown.n },
+            text: shown.text.clone(),
+            emoji: shown.emoji.clone(),
+            reachable: shown.reachable,
+            devices: shown.devices.clone(),
+            invisible: hidden.is_some(),
+            as_of: None,
+        }
+    }
+
+    /// R11: how far a value can be trusted. Where the owner is not heard, a live session here still vouches for its
+    /// user, if the value says that the user is there.
+    pub(crate) fn trust(&self, partition: Partition, known: &Known, key: UserKey, now: Now) -> Freshness {
+        let Some(view) = self.views.get(partition.index()) else { return Freshness::Unknown };
+        let freshness = view.freshness(now.mono, &self.config);
+        let current = known.epoch == view.epoch && view.is_caught_up(now.mono, &self.config);
+        let here = known.public.status != Status::Offline && self.by_user.contains_key(&key);
+        if current || here { Freshness::Fresh } else { freshness }
+    }
+}
+
+fn unknown(user: &UserId, version: Version, as_of: Option<WallTime>) -> Presence {
+    Presence {
+        user_id: user.clone(),
+        status: Status::Unknown,
+        last_updated: None,
+        version,
+        text: None,
+        emoji: None,
+        reachable: false,
+        devices: Vec::new(),
+        invisible: false,
+        as_of,
+    }
+}

@@ -1,0 +1,279 @@
+//! What owners say, and what this gateway asks of them (R2, R4, R9, R11).
+
+use hashbrown::HashSet;
+use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, OwnedBeat, Pull, Snapshot, ToGateway, Up};
+use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey};
+
+use crate::gateway::Gateway;
+use crate::request::{Due, PullState};
+use crate::view::Fit;
+use crate::watch::Known;
+use crate::{Output, Slot};
+
+impl Gateway {
+    /// R2: judges an epoch. False when it is over: its sender is told. A higher one is adopted with a resync.
+    fn follow(
+        &mut self,
+        from: Option<&CoordinatorId>,
+        partition: Partition,
+        epoch: Epoch,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let seen = self.epoch(partition);
+        if epoch < seen {
+            self.stats.fenced += 1;
+            if let Some(from) = from {
+                out.push(Output::Fenced(from.clone(), Fenced { partition, seen }));
+            }
+            return false;
+        }
+        if epoch > seen {
+            if let Some(number) = self.view(partition).and_then(|view| view.adopt(epoch)) {
+                self.pending.pulls.remove(&number);
+            }
+            self.send_sync(partition, now.mono, out);
+            self.pull_all(partition, now.mono, out);
+        }
+        true
+    }
+
+    /// R3: tells the owner everything about a partition.
+    fn send_sync(&mut self, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
+        let epoch = self.epoch(partition);
+        let sessions = &self.sessions;
+        let record = |slot: Slot| sessions.get(slot.0 as usize).and_then(Option::as_ref).map(|s| s.record());
+        let mut sent = 0;
+        self.uplink.sync(partition, epoch, now, record, &mut |up| {
+            sent += 1;
+            out.push(Output::Up(up));
+        });
+        self.stats.syncs += sent;
+    }
+
+    pub(crate) fn on_beat(&mut self, beat: &CoordinatorBeat, now: Now, out: &mut Vec<Output>) {
+        for owned in &beat.owned {
+            if self.follow(Some(&beat.id), owned.partition, owned.epoch, now, out) {
+                self.on_owned(*owned, now, out);
+            }
+        }
+    }
+
+    fn on_owned(&mut self, owned: OwnedBeat, now: Now, out: &mut Vec<Output>) {
+        let Some(view) = self.views.get_mut(owned.partition.index()) else { return };
+        if view.hear(owned, now, &self.config) {
+            self.pull_all(owned.partition, now.mono, out);
+        }
+    }
+
+    pub(crate) fn on_delta(&mut self, delta: Delta, now: Now, out: &mut Vec<Output>) {
+        if !self.follow(Some(&delta.from), delta.partition, delta.epoch, now, out) {
+            return;
+        }
+        self.stats.deltas += 1;
+        let partition = delta.partition;
+        let Some(view) = self.view(partition) else { return };
+        match view.judge(delta.prev, delta.last) {
+            Fit::Old => return,
+            Fit::Next => view.n = delta.last,
+            Fit::Gap => {
+                self.stats.gaps += 1;
+                self.pull_all(partition, now.mono, out);
+            }
+        }
+        // Also beyond a gap: each value stands for itself, and is taken only if newer.
+        for entry in delta.entries {
+            let key = entry.key;
+            if self.watch.find(partition, key).is_some() {
+                self.learn(partition, key, Known::new(delta.epoch, entry), now, out);
+            }
+        }
+    }
+
+    pub(crate) fn on_message(&mut self, message: ToGateway, now: Now, out: &mut Vec<Output>) {
+        match message {
+            ToGateway::Resync { partition, epoch, incarnation } => {
+                if incarnation == self.uplink.origin().incarnation {
+                    self.on_resync(partition, epoch, now, out);
+                }
+            }
+            ToGateway::Snapshot(snapshot) => self.on_snapshot(snapshot, now, out),
+            ToGateway::ClaimDone(done) => self.on_claim_done(done, now, out),
+            ToGateway::Explained { request, json } => self.on_explained(request, &json, out),
+        }
+    }
+
+    fn on_resync(&mut self, partition: Partition, epoch: Epoch, now: Now, out: &mut Vec<Output>) {
+        let new = epoch > self.epoch(partition);
+        if self.follow(None, partition, epoch, now, out) && !new {
+            self.send_sync(partition, now.mono, out);
+        }
+    }
+
+    fn on_snapshot(&mut self, snapshot: Snapshot, now: Now, out: &mut Vec<Output>) {
+        let partition = snapshot.partition;
+        if !self.follow(Some(&snapshot.from), partition, snapshot.epoch, now, out) {
+            return;
+        }
+        let Some(pull) = self.pending.pulls.get_mut(&snapshot.request) else { return };
+        let request = pull.request;
+        if snapshot.page == 0 {
+            (pull.epoch, pull.pages) = (snapshot.epoch, 0);
+            pull.listed.clear();
+        }
+        let whole = pull.epoch == snapshot.epoch && pull.pages == snapshot.page;
+        pull.pages = if whole { pull.pages.saturating_add(1) } else { u16::MAX };
+        pull.listed.extend(snapshot.entries.iter().map(|entry| entry.key));
+        for entry in snapshot.entries {
+            self.learn_answer(request, partition, entry.key, Known::new(snapshot.epoch, entry), now, out);
+        }
+        if snapshot.last && whole {
+            self.on_pulled(snapshot.request, snapshot.n, snapshot.settled, now, out);
+        }
+    }
+
+    /// Takes a value that an owner sent because it was asked for it. A question is answered only by the owner's
+    /// answer to it: anything else may be older than what the asker has just written.
+    fn learn_answer(
+        &mut self,
+        request: Option<u64>,
+        partition: Partition,
+        key: UserKey,
+        known: Known,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let complete = request.is_some_and(|number| self.pending.learn(number, key, known.clone()));
+        self.learn(partition, key, known, now, out);
+        if let Some(number) = request.filter(|_| complete) {
+            self.answer(number, now, out);
+        }
+    }
+
+    /// A pull is answered in full. If the owner is settled, whoever it did not list was never seen (R9).
+    fn on_pulled(&mut self, number: u64, n: u64, settled: bool, now: Now, out: &mut Vec<Output>) {
+        let Some(mut pull) = self.pending.pulls.remove(&number) else { return };
+        let unlisted: Vec<UserKey> =
+            pull.users.iter().filter(|key| !pull.listed.contains(*key)).copied().collect();
+        if settled {
+            for key in unlisted {
+                let known = Known::never_seen(pull.epoch);
+                self.learn_answer(pull.request, pull.partition, key, known, now, out);
+            }
+        } else if pull.request.is_some() && !unlisted.is_empty() {
+            // Not answered yet for these: asked again until the question falls due.
+            pull.rest.extend(unlisted);
+        }
+        let first_n = *pull.n.get_or_insert(n);
+        if pull.rest.is_empty() {
+            self.pull_done(&pull, first_n, settled, now);
+            return;
+        }
+        let wait = !settled && pull.request.is_some();
+        pull.next_page();
+        self.pending.pulls.insert(number, pull);
+        if wait {
+            self.pending.at(now.mono.after(self.config.pull_timeout), Due::Pull(number));
+        } else {
+            self.send_pull(number, now.mono, out);
+        }
+    }
+
+    fn pull_done(&mut self, pull: &PullState, n: u64, settled: bool, now: Now) {
+        if pull.request.is_some() {
+            return;
+        }
+        let Some(view) = self.views.get_mut(pull.partition.index()) else { return };
+        view.pulling = None;
+        view.take_snapshot(n, settled);
+        view.check(now, &self.config);
+    }
+
+    /// Asks the owner for everything watched in a partition; one such pull at a time.
+    pub(crate) fn pull_all(&mut self, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
+        if self.watch.is_empty(partition) || self.view(partition).is_none_or(|view| view.pulling.is_some()) {
+            return;
+        }
+        let keys = self.watch.keys(partition);
+        let number = self.pull(partition, None, keys, now, out);
+        if let Some(view) = self.view(partition) {
+            view.pulling = Some(number);
+        }
+    }
+
+    /// Asks the owner of a partition for users.
+    pub(crate) fn pull(
+        &mut self,
+        partition: Partition,
+        request: Option<u64>,
+        users: Vec<UserKey>,
+        now: MonoTime,
+        out: &mut Vec<Output>,
+    ) -> u64 {
+        let number = self.pending.number();
+        let mut state = PullState {
+            partition,
+            request,
+            users: Vec::new(),
+            rest: users,
+            n: None,
+            epoch: Epoch::NONE,
+            pages: 0,
+            listed: HashSet::new(),
+        };
+        state.next_page();
+        self.pending.pulls.insert(number, state);
+        self.send_pull(number, now, out);
+        number
+    }
+
+    fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
+        let Some(pull) = self.pending.pulls.get(&number) else { return };
+        let origin = self.uplink.origin().clone();
+        let users = pull.users.clone();
+        let message = Pull { origin, partition: pull.partition, request: number, users };
+        self.stats.pulls += 1;
+        out.push(Output::Up(Up::Pull(message)));
+        self.pending.at(now.after(self.config.pull_timeout), Due::Pull(number));
+    }
+
+    /// No answer in time. For a question it is asked again; for what is watched, with the users of now, and only
+    /// while an owner is heard: the next beat asks otherwise.
+    pub(crate) fn pull_again(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
+        let Some(pull) = self.pending.pulls.get(&number) else { return };
+        if pull.request.is_some() {
+            self.send_pull(number, now, out);
+            return;
+        }
+        let partition = pull.partition;
+        self.pending.pulls.remove(&number);
+        let Some(view) = self.view(partition) else { return };
+        view.pulling = None;
+        if self.views.get(partition.index()).is_some_and(|view| view.is_heard(now, &self.config)) {
+            self.pull_all(partition, now, out);
+        }
+    }
+
+    /// Looks for what beats told of and has not come, and tells watchers where trust has changed.
+    pub(crate) fn check_views(&mut self, now: Now, out: &mut Vec<Output>) {
+        let mut stale = 0;
+        for partition in self.placement.all() {
+            if self.watch.is_empty(partition) {
+                continue;
+            }
+            let Some(view) = self.views.get_mut(partition.index()) else { continue };
+            let (heard, behind) = (view.is_heard(now.mono, &self.config), view.check(now, &self.config));
+            let turned = view.has_turned(now.mono, &self.config);
+            stale += u64::from(!heard);
+            if behind && heard {
+                self.pull_all(partition, now.mono, out);
+            }
+            if turned {
+                for index in self.watch.members(partition) {
+                    self.tell(index, None, now, out);
+                }
+            }
+        }
+        self.stats.stale_partitions = stale;
+    }
+}

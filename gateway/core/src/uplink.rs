@@ -1,0 +1,142 @@
+//! What a gateway tells the owners of its sessions (R3, R4): numbered reports, and all of it again when asked.
+
+use std::collections::BTreeMap;
+
+use herenow_protocol::message::{GatewayBeat, Report, SessionChange, SessionRecord, StreamBeat, Sync, Up};
+use herenow_protocol::{Epoch, MonoTime, Origin, Partition, SessionNumber, limit};
+
+use crate::Config;
+use crate::io::Slot;
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// The number of the last report.
+    seq: u64,
+    pending: Vec<SessionChange>,
+    sent_at: Option<MonoTime>,
+    sessions: BTreeMap<SessionNumber, Slot>,
+}
+
+/// Most changes of one report: each may carry the longest ids and the message stays under its limit.
+const REPORT_CHANGES: usize = 500;
+
+/// The upward streams of a gateway.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    origin: Origin,
+    streams: BTreeMap<Partition, Stream>,
+    /// Partitions with changes that wait.
+    waiting: Vec<Partition>,
+}
+
+impl Uplink {
+    pub(crate) const fn new(origin: Origin) -> Self {
+        Self { origin, streams: BTreeMap::new(), waiting: Vec::new() }
+    }
+
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Notes a change of a session.
+    pub(crate) fn push(&mut self, partition: Partition, slot: Slot, change: SessionChange) {
+        let stream = self.streams.entry(partition).or_default();
+        match &change {
+            SessionChange::Opened(record) => {
+                stream.sessions.insert(record.number, slot);
+            }
+            SessionChange::Closed { number, .. } => {
+                stream.sessions.remove(number);
+            }
+            SessionChange::Activity { .. } => {}
+        }
+        if stream.pending.is_empty() {
+            self.waiting.push(partition);
+        }
+        stream.pending.push(change);
+    }
+
+    /// When the next report is to be sent: at once after a silence of one window, else at its end.
+    pub(crate) fn due(&self, config: &Config) -> Option<MonoTime> {
+        let due = |p: &Partition| {
+            let sent = self.streams.get(p).and_then(|stream| stream.sent_at);
+            sent.map_or(MonoTime::default(), |at| at.after(config.report_window))
+        };
+        self.waiting.iter().map(due).min()
+    }
+
+    /// Sends the reports that are due.
+    pub(crate) fn flush(
+        &mut self,
+        now: MonoTime,
+        config: &Config,
+        epoch_seen: impl Fn(Partition) -> Epoch,
+        out: &mut impl FnMut(Up),
+    ) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for partition in waiting {
+            let Some(stream) = self.streams.get_mut(&partition) else { continue };
+            if stream.sent_at.is_some_and(|at| at.after(config.report_window) > now) {
+                self.waiting.push(partition);
+                continue;
+            }
+            stream.send(&self.origin, partition, epoch_seen(partition), now, out);
+        }
+    }
+
+    /// Sends everything about a partition: what waits, then the whole, which replaces what the owner has.
+    pub(crate) fn sync<'a>(
+        &mut self,
+        partition: Partition,
+        epoch_seen: Epoch,
+        now: MonoTime,
+        record: impl Fn(Slot) -> Option<SessionRecord> + 'a,
+        out: &mut impl FnMut(Up),
+    ) {
+        let stream = self.streams.entry(partition).or_default();
+        stream.send(&self.origin, partition, epoch_seen, now, out);
+        let sessions: Vec<SessionRecord> =
+            stream.sessions.values().filter_map(|slot| record(*slot)).collect();
+        let pages = sessions.chunks(limit::SYNC_PAGE_SESSIONS).count().max(1);
+        let mut rest = sessions.into_iter();
+        for page in 0..pages {
+            out(Up::Sync(Sync {
+                origin: self.origin.clone(),
+                partition,
+                epoch_seen,
+                seq: stream.seq,
+                page: u16::try_from(page).unwrap_or(u16::MAX),
+                last: page + 1 == pages,
+                sessions: rest.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),
+            }));
+        }
+    }
+
+    /// R4: how far each stream is.
+    pub(crate) fn beat(&self, epoch_seen: impl Fn(Partition) -> Epoch) -> GatewayBeat {
+        let spoken = self.streams.iter().filter(|(_, stream)| stream.seq > 0);
+        let streams = spoken
+            .map(|(p, stream)| StreamBeat { partition: *p, seq: stream.seq, epoch_seen: epoch_seen(*p) })
+            .collect();
+        GatewayBeat { origin: self.origin.clone(), streams }
+    }
+}
+
+impl Stream {
+    fn send(
+        &mut self,
+        origin: &Origin,
+        partition: Partition,
+        epoch_seen: Epoch,
+        now: MonoTime,
+        out: &mut impl FnMut(Up),
+    ) {
+        let mut pending = std::mem::take(&mut self.pending).into_iter().peekable();
+        while pending.peek().is_some() {
+            self.seq += 1;
+            self.sent_at = Some(now);
+            let changes = pending.by_ref().take(REPORT_CHANGES).collect();
+            out(Up::Report(Report { origin: origin.clone(), partition, epoch_seen, seq: self.seq, changes }));
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! How far a gateway follows each partition's owner: which epoch, up to which number, how fresh (R2, R4, R9, R11).
+
+use herenow_protocol::message::OwnedBeat;
+use herenow_protocol::{Epoch, MonoTime, Now, WallTime};
+
+use crate::Config;
+
+/// How far what is known of a partition can be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) enum Freshness {
+    /// As good as the owner's.
+    #[default]
+    Fresh,
+    /// True when its owner was last heard.
+    Stale,
+    /// Too old to be shown.
+    Unknown,
+}
+
+/// One partition as this gateway follows it.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// R2: the highest epoch seen. Everything below is dropped.
+    pub(crate) epoch: Epoch,
+    /// Every change up to this number was applied, since `synced`.
+    pub(crate) n: u64,
+    /// Full values of this epoch were taken.
+    pub(crate) synced: bool,
+    /// They were of a settled owner.
+    pub(crate) settled: bool,
+    /// What the owner's last beat said.
+    beat: Option<OwnedBeat>,
+    heard_at: Option<MonoTime>,
+    behind_since: Option<MonoTime>,
+    /// Which pull of everything watched is under way.
+    pub(crate) pulling: Option<u64>,
+    /// When it last had all that the owner had published.
+    caught_up_at: Option<MonoTime>,
+    /// When it was last certain that nothing is missing.
+    confirmed_at: Option<MonoTime>,
+    /// The same for people.
+    pub(crate) confirmed_wall: Option<WallTime>,
+    /// What watchers were told last.
+    told: Freshness,
+}
+
+/// What a delta is to this view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fit {
+    /// It follows, or overlaps.
+    Next,
+    /// All of it was applied before.
+    Old,
+    /// Something before it is missing.
+    Gap,
+}
+
+impl View {
+    /// R2: follows a higher epoch from its beginning. Answers with the pull that is void now.
+    pub(crate) fn adopt(&mut self, epoch: Epoch) -> Option<u64> {
+        let pulling = self.pulling;
+        *self = Self {
+            epoch,
+            confirmed_at: self.confirmed_at,
+            confirmed_wall: self.confirmed_wall,
+            told: self.told,
+            ..Self::default()
+        };
+        pulling
+    }
+
+    /// Begins anew within the epoch: nobody listened for a while.
+    pub(crate) fn restart(&mut self) {
+        self.synced = false;
+        self.settled = false;
+        self.n = 0;
+        self.behind_since = None;
+    }
+
+    /// Full values of everything watched were taken.
+    pub(crate) fn take_snapshot(&mut self, n: u64, settled: bool) {
+        self.n = self.n.max(n);
+        self.synced = true;
+        self.settled |= settled;
+    }
+
+    /// R9: judges a delta by its numbers.
+    pub(crate) const fn judge(&self, prev: u64, last: u64) -> Fit {
+        if !self.synced || prev > self.n {
+            Fit::Gap
+        } else if last <= self.n {
+            Fit::Old
+        } else {
+            Fit::Next
+        }
+    }
+
+    /// Notes the owner's beat. True when what it tells of has been missing for long: pull.
+    pub(crate) fn hear(&mut self, beat: OwnedBeat, now: Now, config: &Config) -> bool {
+        self.beat = Some(beat);
+        self.heard_at = Some(now.mono);
+        self.check(now, config)
+    }
+
+    /// The same without a new beat.
+    pub(crate) fn check(&mut self, now: Now, config: &Config) -> bool {
+        let Some(beat) = self.beat else { return false };
+        let caught_up = self.synced && self.n >= beat.n;
+        if caught_up {
+            self.caught_up_at = self.heard_at;
+        }
+        if caught_up && (self.settled || !beat.settled) {
+            self.behind_since = None;
+            // An owner that has not settled cannot vouch for who is absent.
+            if self.settled {
+                self.confirmed_at = self.heard_at;
+                self.confirmed_wall = self.heard_at.map(|at| {
+                    WallTime::from_millis(
+                        now.wall
+                            .as_millis()
+                            .saturating_sub(herenow_protocol::time::millis(now.mono.since(at))),
+                    )
+                });
+            }
+            return false;
+        }
+        let since = *self.behind_since.get_or_insert(now.mono);
+        !self.synced || (beat.settled && !self.settled) || now.mono.since(since) >= config.tail_patience
+    }
+
+    /// Whether the owner was heard of late.
+    pub(crate) fn is_heard(&self, now: MonoTime, config: &Config) -> bool {
+        self.heard_at.is_some_and(|at| now.since(at) < config.stale_after)
+    }
+
+    /// Whether what it has of this epoch is what the owner published of late.
+    pub(crate) fn is_caught_up(&self, now: MonoTime, config: &Config) -> bool {
+        self.caught_up_at.is_some_and(|at| now.since(at) < config.stale_after)
+    }
+
+    /// Whether the trust has changed since watchers were told; they are taken to be told now. A view that was never
+    /// certain has told nobody anything yet.
+    pub(crate) fn has_turned(&mut self, now: MonoTime, config: &Config) -> bool {
+        let freshness = self.freshness(now, config);
+        let turned = self.confirmed_at.is_some() && freshness != self.told;
+        if turned {
+            self.told = freshness;
+        }
+        turned
+    }
+
+    /// R11: how far the whole view can be trusted.
+    pub(crate) fn freshness(&self, now: MonoTime, config: &Config) -> Freshness {
+        let Some(at) = self.confirmed_at else { return Freshness::Unknown };
+        let age = now.since(at);
+        if age < config.stale_after {
+            Freshness::Fresh
+        } else if age < config.fresh_for {
+            Freshness::Stale
+        } else {
+            Freshness::Unknown
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herenow_protocol::Partition;
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch { counter: 1, nonce: 1 };
+
+    fn at(ms: u64) -> Now {
+        Now { mono: MonoTime::from_millis(ms), wall: WallTime::from_millis(1_000_000 + ms) }
+    }
+
+    fn beat(n: u64) -> OwnedBeat {
+        OwnedBeat { partition: Partition(0), epoch: EPOCH, n, settled: true }
+    }
+
+    fn synced(n: u64) -> View {
+        View { epoch: EPOCH, n, synced: true, settled: true, ..View::default() }
+    }
+
+    #[test]
+    fn a_delta_is_next_old_or_beyond_a_gap() {
+        let view = synced(5);
+        assert_eq!(view.judge(5, 7), Fit::Next);
+        assert_eq!(view.judge(3, 7), Fit::Next, "overlaps");
+        assert_eq!(view.judge(3, 5), Fit::Old);
+        assert_eq!(view.judge(6, 7), Fit::Gap);
+        assert_eq!(View::default().judge(0, 1), Fit::Gap, "nothing is known before the first snapshot");
+    }
+
+    #[test]
+    fn a_lost_last_delta_is_found_by_the_beat_after_some_patience() {
+        let config = Config::default();
+        let mut view = synced(5);
+        assert!(!view.hear(beat(5), at(0), &config));
+        assert!(!view.hear(beat(6), at(250), &config), "it may be under way");
+        assert!(view.check(at(350), &config));
+    }
+
+    #[test]
+    fn a_view_is_fresh_then_stale_then_unknown() {
+        let config = Config::default();
+        let mut view = synced(5);
+        assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
+        view.hear(beat(5), at(0), &config);
+        assert_eq!(view.freshness(at(1_999).mono, &config), Freshness::Fresh);
+        assert_eq!(view.freshness(at(2_000).mono, &config), Freshness::Stale);
+        assert_eq!(view.freshness(at(20_000).mono, &config), Freshness::Unknown);
+    }
+
+    #[test]
+    fn a_beat_that_tells_of_missing_changes_makes_nothing_fresh() {
+        let config = Config::default();
+        let mut view = synced(5);
+        view.hear(beat(6), at(0), &config);
+        assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
+    }
+}
