@@ -23,6 +23,9 @@ const SILENCE: Duration = Duration::from_millis(200);
 /// Messages a subscription of the worlds here holds.
 const CAPACITY: usize = 256;
 
+/// What is published until somebody hears it, and after that.
+const PROBE: &str = "probe";
+const END: &str = "end of probes";
 /// How often the arbiter is asked before a test gives up.
 const ATTEMPTS: usize = 50;
 
@@ -83,31 +86,34 @@ async fn connected(url: &str) -> NatsBus {
 /// Subscribes, and returns when what the other participant publishes arrives.
 async fn heard_by(bus: &dyn Bus, speaker: &dyn Bus, subject: &str, probe: &str) -> Subscription {
     let mut subscription = bus.subscribe(subject, None).await.unwrap();
-    reached(&mut [&mut subscription], speaker, probe).await;
+    reach(&mut subscription, speaker, probe).await;
+    speaker.publish(probe, END.into()).unwrap();
+    while next(&mut subscription).await != END {}
     subscription
 }
 
-/// Publishes probes until each subscription has had one, then waits until no more are under way.
-async fn reached(subscriptions: &mut [&mut Subscription], speaker: &dyn Bus, probe: &str) {
-    for subscription in subscriptions.iter_mut() {
-        let first = async {
-            loop {
-                speaker.publish(probe, Bytes::from_static(b"probe")).unwrap();
-                if timeout(SILENCE / 4, subscription.next()).await.is_ok() {
-                    break;
-                }
+/// Publishes probes until the subscription has had one. More may be under way.
+async fn reach(subscription: &mut Subscription, speaker: &dyn Bus, probe: &str) {
+    let until_one = async {
+        loop {
+            speaker.publish(probe, PROBE.into()).unwrap();
+            if timeout(SILENCE / 4, subscription.next()).await.is_ok() {
+                break;
             }
-        };
-        timeout(PATIENCE, first).await.unwrap();
-    }
-    for subscription in subscriptions {
-        while timeout(SILENCE, subscription.next()).await.is_ok() {}
-    }
+        }
+    };
+    timeout(PATIENCE, until_one).await.unwrap();
 }
 
+/// The next message that is no probe.
 async fn next(subscription: &mut Subscription) -> String {
-    let message = timeout(PATIENCE, subscription.next()).await.expect("a message comes").expect("it goes on");
-    String::from_utf8(message.payload.to_vec()).unwrap()
+    loop {
+        let message = timeout(PATIENCE, subscription.next()).await.expect("a message comes");
+        let text = String::from_utf8(message.expect("it goes on").payload.to_vec()).unwrap();
+        if text != PROBE {
+            return text;
+        }
+    }
 }
 
 async fn silent(subscription: &mut Subscription) {
@@ -157,20 +163,22 @@ async fn a_queue_gives_each_message_to_one_and_all_a_share(world: World) {
     let mut first = world.a.subscribe("t.q", Some("workers")).await.unwrap();
     let mut second = world.b.subscribe("t.q", Some("workers")).await.unwrap();
     let mut everything = world.b.subscribe("t.q", None).await.unwrap();
-    reached(&mut [&mut first, &mut second, &mut everything], &*world.a, "t.q").await;
+    for subscription in [&mut first, &mut second, &mut everything] {
+        reach(subscription, &*world.a, "t.q").await;
+    }
     for n in 0..100 {
         world.a.publish("t.q", n.to_string().into()).unwrap();
     }
-    let mut shares = [Vec::new(), Vec::new()];
-    for (share, subscription) in shares.iter_mut().zip([&mut first, &mut second]) {
-        while let Ok(Some(message)) = timeout(SILENCE, subscription.next()).await {
-            share.push(String::from_utf8(message.payload.to_vec()).unwrap());
-        }
-        assert!(!share.is_empty());
+    let (mut shares, mut once) = ([0, 0], BTreeSet::new());
+    while shares.iter().sum::<i32>() < 100 {
+        let (taker, text) = tokio::select! {
+            text = next(&mut first) => (0, text),
+            text = next(&mut second) => (1, text),
+        };
+        shares[taker] += 1;
+        assert!(once.insert(text), "nothing comes twice");
     }
-    let once: Vec<_> = shares.concat();
-    assert_eq!(once.len(), 100);
-    assert_eq!(once.into_iter().collect::<BTreeSet<_>>().len(), 100);
+    assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
     for n in 0..100 {
         assert_eq!(next(&mut everything).await, n.to_string());
     }
@@ -196,12 +204,11 @@ async fn a_question_says_where_its_answer_goes(world: World) {
 }
 
 async fn dropping_a_subscription_ends_it(world: World) {
-    let kept = world.a.subscribe("t.q", Some("workers")).await.unwrap();
-    let mut kept = Box::pin(kept);
+    let mut kept = world.a.subscribe("t.q", Some("workers")).await.unwrap();
     for _ in 0..20 {
         drop(world.a.subscribe("t.q", Some("workers")).await.unwrap());
     }
-    reached(&mut [&mut kept], &*world.a, "t.q").await;
+    reach(&mut kept, &*world.a, "t.q").await;
     // Were any of the others still there, it would take its share.
     for n in 0..50 {
         world.a.publish("t.q", n.to_string().into()).unwrap();
