@@ -1,0 +1,261 @@
+//! The roles of one configuration in this process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
+use herenow_coordinator_server::{CoordinatorServer, Discard, Setup, Status, TransitionSink};
+use herenow_gateway_server::{GatewayServer, Parts};
+use herenow_protocol::{Incarnation, Placement};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::admin::Readiness;
+use crate::config::{BusKind, Config, LoadError, Role};
+
+/// How long the bus is waited for at the start.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// What roles are wired to.
+pub struct Wiring {
+    /// How they reach each other.
+    pub bus: Arc<dyn Bus>,
+    /// The arbiter of claims.
+    pub epochs: Arc<dyn EpochStore>,
+    /// Where transitions go for keeping.
+    pub sink: Box<dyn TransitionSink>,
+    /// What the gateway's listener serves beside the contract.
+    pub site: Option<axum::Router>,
+}
+
+impl std::fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wiring").finish_non_exhaustive()
+    }
+}
+
+impl Wiring {
+    /// Within this process.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::over(LocalBus::new())
+    }
+
+    /// Within this process, over a bus that the caller keeps too.
+    #[must_use]
+    pub fn over(bus: LocalBus) -> Self {
+        Self { bus: Arc::new(bus), epochs: Arc::new(LocalEpochs::new()), sink: Box::new(Discard), site: None }
+    }
+
+    /// Over NATS. Waits until it is connected, at most 30 s.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or no server answers.
+    pub async fn nats(config: &NatsConfig) -> anyhow::Result<Self> {
+        let bus = NatsBus::connect(config).await?;
+        wait_until_connected(&bus).await?;
+        let epochs = Arc::new(bus.epochs());
+        Ok(Self { bus: Arc::new(bus), epochs, sink: Box::new(Discard), site: None })
+    }
+}
+
+async fn wait_until_connected(bus: &NatsBus) -> anyhow::Result<()> {
+    let mut events = bus.events();
+    let connected = async {
+        while !bus.is_connected() {
+            // What event it was does not matter: the state is asked again.
+            let _ = events.recv().await;
+        }
+    };
+    let waited = tokio::time::timeout(CONNECT_LIMIT, connected).await;
+    waited.map_err(|_| anyhow::anyhow!("nats.servers: none has answered for {CONNECT_LIMIT:?}"))
+}
+
+/// Why the roles could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A value of the configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    /// The gateway could not start.
+    #[error("gateway.{0}")]
+    Gateway(herenow_gateway_server::StartError),
+    /// The coordinator could not start.
+    #[error(transparent)]
+    Coordinator(#[from] herenow_coordinator_server::StartError),
+}
+
+impl From<herenow_gateway_server::StartError> for StartError {
+    fn from(error: herenow_gateway_server::StartError) -> Self {
+        match error {
+            herenow_gateway_server::StartError::Config(why) => {
+                Self::Config(LoadError::under("gateway", &why))
+            }
+            other => Self::Gateway(other),
+        }
+    }
+}
+
+/// The roles of one configuration, running. Dropping it ends them at once, as a crash would; [`Self::leave`] is the
+/// orderly way.
+#[derive(Debug)]
+pub struct Embedded {
+    registry: Arc<Registry>,
+    probe: Probe,
+    gateway: Option<GatewayServer>,
+    coordinator: Option<CoordinatorServer>,
+}
+
+impl Embedded {
+    /// Starts the roles.
+    ///
+    /// # Errors
+    /// A relation of the configuration does not hold, or a role cannot start.
+    pub async fn start(config: Config, wiring: Wiring) -> Result<Self, StartError> {
+        config.check()?;
+        let placement = config.placement()?;
+        let mut registry = Registry::default();
+        describe(&mut registry);
+        let Wiring { bus, epochs, sink, site } = wiring;
+        let coordinator = if config.plays(Role::Coordinator) {
+            let setup = coordinator_setup(&config, &placement)?;
+            Some(CoordinatorServer::start(setup, Arc::clone(&bus), epochs, sink, &mut registry).await?)
+        } else {
+            None
+        };
+        let gateway = if config.plays(Role::Gateway) {
+            let process = config.process()?;
+            let parts =
+                Parts { process, placement: placement.clone(), bus, registry: &mut registry, extra: site };
+            Some(GatewayServer::start(config.gateway()?.clone(), parts)?)
+        } else {
+            None
+        };
+        let probe = Probe {
+            partitions: usize::from(placement.partitions()),
+            alone: config.cluster.bus == BusKind::Local,
+            coordinator: coordinator.as_ref().map(CoordinatorServer::watch),
+            leaving: Arc::default(),
+        };
+        Ok(Self { registry: Arc::new(registry), probe, gateway, coordinator })
+    }
+
+    /// Where clients and backends connect; none without the role.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().map(GatewayServer::address)
+    }
+
+    /// The metrics of the process.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// Tells whether the process should be given clients, for as long as anybody asks.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
+    }
+
+    /// Waits until the coordinator of this process is ready and, where it is alone, owns everything.
+    pub async fn ready(&self) {
+        let Some(mut status) = self.probe.coordinator.clone() else { return };
+        let least = if self.probe.alone { self.probe.partitions } else { 0 };
+        // An error means that the coordinator is gone, which is not worth waiting for either.
+        let _ = status.wait_for(|status| status.ready && status.settled >= least).await;
+    }
+
+    /// Waits until a role ended that nobody asked to end, and returns which.
+    pub async fn failed(&mut self) -> Role {
+        let mut coordinator = self.probe.coordinator.clone();
+        let coordinator = async {
+            match &mut coordinator {
+                Some(status) => while status.changed().await.is_ok() {},
+                None => std::future::pending().await,
+            }
+        };
+        let gateway = async {
+            match &mut self.gateway {
+                Some(gateway) => gateway.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = gateway => Role::Gateway,
+            () = coordinator => Role::Coordinator,
+        }
+    }
+
+    /// Leaves in order: clients are told to come back, spread over the window; when it is over, the partitions are
+    /// given away.
+    pub async fn leave(self, window: Duration) {
+        self.probe.leaving.store(true, Ordering::Relaxed);
+        if let Some(gateway) = self.gateway {
+            gateway.drain(window).await;
+        }
+        if let Some(coordinator) = self.coordinator {
+            coordinator.drain().await;
+        }
+    }
+}
+
+fn coordinator_setup(config: &Config, placement: &Placement) -> Result<Setup, StartError> {
+    Ok(Setup {
+        config: config.coordinator.clone(),
+        id: config.process()?,
+        incarnation: Incarnation::starting(crate::clock::wall(), random()?),
+        placement: placement.clone(),
+        seed: random()?,
+    })
+}
+
+/// Tells whether a process should be given clients.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    partitions: usize,
+    alone: bool,
+    coordinator: Option<watch::Receiver<Status>>,
+    leaving: Arc<AtomicBool>,
+}
+
+impl Probe {
+    /// What it finds now.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let mut waiting_for = Vec::new();
+        if self.leaving.load(Ordering::Relaxed) {
+            waiting_for.push("nothing: the process leaves".to_owned());
+        }
+        let status = self.coordinator.as_ref().map(|status| *status.borrow());
+        if let Some(status) = status {
+            if !status.ready {
+                waiting_for.push("the coordinator to be ready".to_owned());
+            } else if self.alone && status.settled < self.partitions {
+                waiting_for.push(format!(
+                    "{} of {} partitions to settle",
+                    self.partitions - status.settled,
+                    self.partitions
+                ));
+            }
+        }
+        Readiness {
+            ready: waiting_for.is_empty(),
+            waiting_for,
+            partitions: status.map(|status| status.owned),
+        }
+    }
+}
+
+fn random() -> Result<u64, LoadError> {
+    getrandom::u64()
+        .map_err(|error| LoadError::new("the machine", format!("gives no random numbers: {error}")))
+}
+
+fn describe(registry: &mut Registry) {
+    let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("herenow_build", "The program that runs", version);
+}

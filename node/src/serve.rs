@@ -1,0 +1,40 @@
+//! Production: the roles of a configuration over its bus, until a signal.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::admin::Admin;
+use crate::config::{BusKind, Config};
+use crate::{Embedded, Wiring, shutdown};
+
+/// Serves until asked to stop, then leaves in order.
+///
+/// # Errors
+/// Something cannot start.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    let bell = Arc::new(Notify::new());
+    let window = config.shutdown.window;
+    let (listen, bus) = (config.admin.listen, config.cluster.bus);
+    let wiring = match bus {
+        BusKind::Local => Wiring::local(),
+        BusKind::Nats => Wiring::nats(&config.nats).await?,
+    };
+    let mut node = Embedded::start(config, wiring).await?;
+    let probe = node.probe();
+    let admin = Admin::new(node.registry(), move || probe.readiness(), Arc::clone(&bell));
+    let (bound, admin) = admin
+        .serve(listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("admin.listen: {listen} cannot be bound: {error}"))?;
+    tracing::info!(admin = %bound, gateway = ?node.address(), "herenow serves");
+    let why = tokio::select! {
+        why = shutdown::asked(&bell) => why?,
+        role = node.failed() => anyhow::bail!("the {} broke off", role.word()),
+    };
+    tracing::info!(why, ?window, "leaving: clients are told to come back elsewhere");
+    node.leave(window).await;
+    admin.abort();
+    tracing::info!("left");
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Two gateways and two coordinators as processes of their own over a real NATS server: what their deaths change.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use herenow_bus::testing::NatsServer;
+use herenow_protocol::Status;
+use support::http::get;
+use support::{AUDIENCE, Client, ISSUER, KEY, PATIENCE, backend};
+use tokio::sync::{Mutex, MutexGuard};
+
+const GRACE: Duration = Duration::from_secs(2);
+const GATEWAY_TIMEOUT: Duration = Duration::from_secs(2);
+const PARTITIONS: u64 = 16;
+/// What may pass over a bound on a machine that others use too.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// One cluster at a time: each is five processes.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+struct Process {
+    child: Child,
+    admin: SocketAddr,
+    clients: SocketAddr,
+}
+
+impl Process {
+    fn start(role: &str, name: &str, nats: &str) -> Self {
+        let binary =
+            std::env::var("HERENOW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_herenow").to_owned());
+        let (admin, clients) = (free(), free());
+        let child = Command::new(binary)
+            .args(["serve", "--roles", role, "--name", name])
+            .args(["--listen", &clients.to_string(), "--admin-listen", &admin.to_string()])
+            .envs(settings(nats))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, admin, clients }
+    }
+
+    /// Waits until `/readyz` says so.
+    async fn ready(&mut self) {
+        let ready = async {
+            loop {
+                let answer = support::http::exchange(self.admin, b"GET /readyz HTTP/1.0\r\n\r\n").await;
+                if answer.is_some_and(|answer| answer.status == 200) {
+                    return;
+                }
+                assert!(self.child.try_wait().unwrap().is_none(), "the process ended");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
+    }
+
+    /// A number of `/metrics`; zero when it is not there.
+    async fn metric(&self, name: &str) -> u64 {
+        let answer = support::http::exchange(self.admin, b"GET /metrics HTTP/1.0\r\n\r\n").await;
+        let Some(answer) = answer else { return 0 };
+        let value = answer.text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0)
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn settings(nats: &str) -> Vec<(&'static str, String)> {
+    [
+        ("HERENOW__CLUSTER__BUS", "nats"),
+        ("HERENOW__CLUSTER__SECRET", "a cluster secret of the tests, long enough"),
+        ("HERENOW__CLUSTER__PARTITION_BITS", "4"),
+        ("HERENOW__NATS__SERVERS", nats),
+        ("HERENOW__GATEWAY__AUTH__ALGORITHM", "HS256"),
+        ("HERENOW__GATEWAY__AUTH__KEYS__0__SECRET", KEY),
+        ("HERENOW__GATEWAY__AUTH__ISSUER", ISSUER),
+        ("HERENOW__GATEWAY__AUTH__AUDIENCE", AUDIENCE),
+        ("HERENOW__GATEWAY__SHARDS", "1"),
+        ("HERENOW__GATEWAY__CORE__BEAT_INTERVAL", "200ms"),
+        ("HERENOW__COORDINATOR__GRACE_PERIOD", "2s"),
+        ("HERENOW__COORDINATOR__GATEWAY_STALE", "1s"),
+        ("HERENOW__COORDINATOR__GATEWAY_TIMEOUT", "2s"),
+        ("HERENOW__COORDINATOR__SETTLE_AFTER", "2s 200ms"),
+        ("HERENOW__COORDINATOR__HAND_OVER_AFTER", "500ms"),
+        ("HERENOW__SHUTDOWN__WINDOW", "500ms"),
+        ("HERENOW__LOG__LEVEL", "warn"),
+    ]
+    .map(|(key, value)| (key, value.to_owned()))
+    .to_vec()
+}
+
+struct Cluster {
+    gateways: [Process; 2],
+    coordinators: [Process; 2],
+    _nats: NatsServer,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
+        let nats = NatsServer::start().await;
+        let start = |role: &str, number: usize| Process::start(role, &format!("{role}-{number}"), &nats.url);
+        let mut cluster = Self {
+            gateways: [start("gateway", 1), start("gateway", 2)],
+            coordinators: [start("coordinator", 1), start("coordinator", 2)],
+            _nats: nats,
+            _alone: alone,
+        };
+        for process in cluster.gateways.iter_mut().chain(&mut cluster.coordinators) {
+            process.ready().await;
+        }
+        cluster.settled(&[0, 1]).await;
+        cluster
+    }
+
+    /// Waits until these coordinators own and have settled everything between them, each something.
+    async fn settled(&self, coordinators: &[usize]) {
+        let settled = async {
+            loop {
+                let mut owned = Vec::new();
+                for index in coordinators {
+                    owned.push(
+                        self.coordinators[*index].metric("herenow_coordinator_partitions_settled ").await,
+                    );
+                }
+                if owned.iter().sum::<u64>() == PARTITIONS && !owned.contains(&0) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.expect("settled in time");
+    }
+
+    async fn client(&self, gateway: usize, user: &str) -> Client {
+        Client::connect(self.gateways[gateway].clients, user).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Enough people for every coordinator to own some.
+fn crowd() -> Vec<String> {
+    (0..12).map(|n| format!("person {n}")).collect()
+}
+
+#[tokio::test]
+async fn people_on_different_gateways_see_each_other() {
+    let cluster = Cluster::start().await;
+    let mut ben = cluster.client(1, "ben").await;
+    let crowd = crowd();
+    ben.watch(&crowd.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for person in &crowd {
+        let client = cluster.client(0, person).await;
+        ben.sees(person, Status::Online).await;
+        let read = get(
+            cluster.gateways[1].clients,
+            &format!("/status/{}", support::http::segment(person)),
+            Some(&backend("presence:read")),
+        )
+        .await;
+        assert_eq!(read.json()["status"], "online");
+        client.bye().await;
+        ben.sees(person, Status::Offline).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_coordinator_changes_nobody() {
+    let mut cluster = Cluster::start().await;
+    let crowd = crowd();
+    let mut people = Vec::new();
+    for person in &crowd {
+        people.push(cluster.client(0, person).await);
+    }
+    let mut ben = cluster.client(1, "ben").await;
+    let mut names: Vec<&str> = crowd.iter().map(String::as_str).collect();
+    names.push("late");
+    let seen = ben.watch(&names).await;
+    assert!(
+        seen.iter().filter(|presence| presence.status == Status::Online).count() >= crowd.len(),
+        "{seen:?}"
+    );
+    cluster.coordinators[0].kill();
+    cluster.settled(&[1]).await;
+    let heard = ben.hears_for(GRACE + SLACK).await;
+    assert!(heard.iter().all(|presence| presence.status == Status::Online), "{heard:?}");
+    let late = cluster.client(0, "late").await;
+    ben.sees("late", Status::Online).await;
+    for (client, name) in people.into_iter().zip(&crowd) {
+        client.bye().await;
+        ben.sees(name, Status::Offline).await;
+    }
+    late.bye().await;
+    ben.sees("late", Status::Offline).await;
+}
+
+#[tokio::test]
+async fn a_killed_gateway_loses_only_those_who_do_not_come_back() {
+    let mut cluster = Cluster::start().await;
+    let (lost, moved) = (cluster.client(0, "lost").await, cluster.client(0, "moved").await);
+    let mut ben = cluster.client(1, "ben").await;
+    ben.watch(&["lost", "moved"]).await;
+    let began = now();
+    cluster.gateways[0].kill();
+    assert!(lost.closed().await.is_none() && moved.closed().await.is_none());
+    let _moved = cluster.client(1, "moved").await;
+    let mut heard = Vec::new();
+    let gone = loop {
+        let more = ben.hears_for(Duration::from_millis(100)).await;
+        let gone = more.iter().any(|one| one.user_id.as_str() == "lost" && one.status == Status::Offline);
+        heard.extend(more);
+        if gone || began.elapsed() > PATIENCE {
+            break began.elapsed();
+        }
+    };
+    assert!(gone < GATEWAY_TIMEOUT + GRACE + SLACK, "{gone:?}: {heard:?}");
+    heard.extend(ben.hears_for(GRACE + SLACK).await);
+    let flickered = heard.iter().any(|one| one.user_id.as_str() == "moved" && one.status != Status::Online);
+    assert!(!flickered, "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_leaving_process_ends_with_0_and_harms_nobody() {
+    let mut cluster = Cluster::start().await;
+    let ana = cluster.client(0, "ana").await;
+    let mut ben = cluster.client(1, "ben").await;
+    ben.watch(&["ana"]).await;
+    terminate(&mut cluster.coordinators[1]).await;
+    cluster.settled(&[0]).await;
+    let leaving = terminate(&mut cluster.gateways[0]);
+    let closed = ana.closed();
+    let ((), close) = tokio::join!(leaving, closed);
+    assert_eq!(close.map(|frame| u16::from(frame.code)), Some(4000));
+    let _ana = cluster.client(1, "ana").await;
+    let heard = ben.hears_for(GRACE + SLACK).await;
+    assert!(heard.iter().all(|presence| presence.status == Status::Online), "{heard:?}");
+}
+
+/// SIGTERM, and the wait for the end.
+async fn terminate(process: &mut Process) {
+    let sent = Command::new("kill").args(["-TERM", &process.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let ended = async {
+        loop {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE, ended).await.expect("an end in time");
+    assert_eq!(status.code(), Some(0));
+}
