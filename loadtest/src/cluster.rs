@@ -1,0 +1,194 @@
+//! A cluster on loopback: nats-server, two coordinators and two gateways, each a process.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use herenow_bus::testing::NatsServer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::clock;
+use crate::token::Issuer;
+
+const ISSUER: &str = "loadtest";
+const AUDIENCE: &str = "herenow";
+/// How long the processes may take until they are ready.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The processes. Dropping it kills them and removes their directory.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    processes: Vec<Process>,
+    gateways: [SocketAddr; 2],
+    secret: String,
+    directory: PathBuf,
+    /// Last, so that it outlives those who speak to it.
+    _nats: NatsServer,
+}
+
+#[derive(Debug)]
+struct Process {
+    name: String,
+    child: Child,
+    admin: SocketAddr,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Cluster {
+    /// Starts everything and waits until it is ready. `set` is `key=value` of the processes' configuration.
+    pub(crate) async fn start(herenow: Option<&Path>, set: &[String]) -> anyhow::Result<Self> {
+        let program = herenow.map_or_else(beside_this, |file| Ok(file.to_owned()))?;
+        ensure!(program.is_file(), "{} is missing: build it, or name it with --herenow", program.display());
+        let directory = std::env::temp_dir().join(format!("herenow-loadtest-{}", std::process::id()));
+        std::fs::create_dir_all(&directory)?;
+        let nats = NatsServer::start().await;
+        let secret = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
+        let config = directory.join("herenow.toml");
+        std::fs::write(&config, configuration(&nats.url, &secret))?;
+        let mut cluster = Self {
+            processes: Vec::new(),
+            gateways: [free_address()?, free_address()?],
+            secret,
+            directory,
+            _nats: nats,
+        };
+        let variables = variables(set)?;
+        for number in 1..=2 {
+            let name = format!("coordinator-{number}");
+            cluster.spawn(&program, &config, &variables, &name, &["--roles", "coordinator"])?;
+        }
+        for (number, address) in (1..).zip(cluster.gateways) {
+            let listen = address.to_string();
+            let role = ["--roles", "gateway", "--listen", &listen];
+            cluster.spawn(&program, &config, &variables, &format!("gateway-{number}"), &role)?;
+        }
+        cluster.wait_until_ready().await?;
+        Ok(cluster)
+    }
+
+    pub(crate) fn gateways(&self) -> [String; 2] {
+        self.gateways.map(|address| format!("ws://{address}"))
+    }
+
+    pub(crate) fn issuer(&self) -> Issuer {
+        Issuer::new(self.secret.as_bytes(), Some(ISSUER.to_owned()), Some(AUDIENCE.to_owned()))
+    }
+
+    fn spawn(
+        &mut self,
+        program: &Path,
+        config: &Path,
+        variables: &[(String, String)],
+        name: &str,
+        role: &[&str],
+    ) -> anyhow::Result<()> {
+        let admin = free_address()?;
+        let log = std::fs::File::create(self.log(name))?;
+        let child = Command::new(program)
+            .args(["serve", "--config"])
+            .arg(config)
+            .args(["--name", name, "--admin-listen", &admin.to_string()])
+            .args(role)
+            .envs(variables.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{} does not start", program.display()))?;
+        self.processes.push(Process { name: name.to_owned(), child, admin });
+        Ok(())
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.log"))
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let end = clock::now() + READY_LIMIT;
+        for index in 0..self.processes.len() {
+            while !is_ready(self.processes[index].admin).await {
+                let process = &mut self.processes[index];
+                if process.child.try_wait()?.is_some() || clock::now() > end {
+                    let name = process.name.clone();
+                    let log = std::fs::read_to_string(self.log(&name)).unwrap_or_default();
+                    bail!("{name} is not ready:\n{log}");
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.processes.clear();
+        // What cannot be removed is in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn beside_this() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("herenow"))
+}
+
+fn configuration(nats: &str, secret: &str) -> String {
+    let mut text = String::new();
+    let lines = [
+        "[cluster]".to_owned(),
+        "bus = \"nats\"".to_owned(),
+        format!("secret = \"{secret}\""),
+        "[nats]".to_owned(),
+        format!("servers = [\"{nats}\"]"),
+        "[gateway.auth]".to_owned(),
+        "algorithm = \"HS256\"".to_owned(),
+        format!("keys = [{{ secret = \"{secret}\" }}]"),
+        format!("issuer = \"{ISSUER}\""),
+        format!("audience = \"{AUDIENCE}\""),
+        "[log]".to_owned(),
+        "level = \"warn\"".to_owned(),
+    ];
+    for line in lines {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// Settings as environment variables, which is how they win over the file.
+fn variables(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    let variable = |setting: &String| {
+        let (key, value) =
+            setting.split_once('=').with_context(|| format!("--set {setting}: want KEY=VALUE"))?;
+        let path = key.trim().to_ascii_uppercase().replace('.', "__");
+        Ok((format!("HERENOW__{path}"), value.trim().to_owned()))
+    };
+    set.iter().map(variable).collect()
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+async fn is_ready(admin: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(admin).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(answer.ends_with(b" 200"))
+    };
+    ask.await.unwrap_or(false)
+}
