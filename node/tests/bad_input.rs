@@ -48,7 +48,7 @@ impl Service {
         let at = node.address().unwrap();
         let bystander = Client::connect(at, "bystander").await;
         let mut witness = Client::connect(at, "witness").await;
-        witness.watch(&["bystander"]).await;
+        witness.watch_until("bystander", Status::Online).await;
         Self { node, at, witness, bystander }
     }
 

@@ -198,8 +198,6 @@ async fn a_killed_coordinator_changes_nobody() {
         people.push(cluster.client(0, person).await);
     }
     let mut ben = cluster.client(1, "ben").await;
-    let mut names: Vec<&str> = crowd.iter().map(String::as_str).collect();
-    names.push("late");
     let seen = ben.watch(&names).await;
     assert!(
         seen.iter().filter(|presence| presence.status == Status::Online).count() >= crowd.len(),
@@ -224,7 +222,8 @@ async fn a_killed_gateway_loses_only_those_who_do_not_come_back() {
     let mut cluster = Cluster::start().await;
     let (lost, moved) = (cluster.client(0, "lost").await, cluster.client(0, "moved").await);
     let mut ben = cluster.client(1, "ben").await;
-    ben.watch(&["lost", "moved"]).await;
+    ben.watch_until("lost", Status::Online).await;
+    ben.watch_until("moved", Status::Online).await;
     let began = now();
     cluster.gateways[0].kill();
     assert!(lost.closed().await.is_none() && moved.closed().await.is_none());
@@ -249,7 +248,7 @@ async fn a_leaving_process_ends_with_0_and_harms_nobody() {
     let mut cluster = Cluster::start().await;
     let ana = cluster.client(0, "ana").await;
     let mut ben = cluster.client(1, "ben").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     terminate(&mut cluster.coordinators[1]).await;
     cluster.settled(&[0]).await;
     let leaving = terminate(&mut cluster.gateways[0]);

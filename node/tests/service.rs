@@ -105,8 +105,9 @@ fn statuses(heard: &[Presence]) -> Vec<Status> {
 async fn one_person_sees_another_come_and_go() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
-    let first = ben.watch(&["ana"]).await;
-    assert_eq!((first[0].status, first[0].last_updated), (Status::Offline, None));
+    ben.watch_until("ana", Status::Offline).await;
+    let first = ben.query(&["ana"]).await;
+    assert_eq!(first[0].last_updated, None, "never seen");
     let ana = service.client("ana").await;
     let seen = ben.sees("ana", Status::Online).await;
     assert!(seen.version > first[0].version);
@@ -114,6 +115,16 @@ async fn one_person_sees_another_come_and_go() {
     ana.bye().await;
     let gone = ben.sees("ana", Status::Offline).await;
     assert!(gone.version > seen.version && gone.last_updated >= seen.last_updated);
+}
+
+#[tokio::test]
+async fn who_watches_before_owners_are_heard_is_told_when_they_are() {
+    for _ in 0..10 {
+        let service = Service::start().await;
+        let _ana = service.client("ana").await;
+        let mut ben = service.client("ben").await;
+        ben.watch_until("ana", Status::Online).await;
+    }
 }
 
 #[tokio::test]
@@ -133,7 +144,7 @@ async fn bye_is_offline_at_once() {
     let service = Service::with(|config| config.coordinator.grace_period = Duration::from_secs(10)).await;
     let mut ben = service.client("ben").await;
     let ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     let began = now();
     let close = ana.bye().await.unwrap();
     assert_eq!(u16::from(close.code), 1000);
@@ -146,7 +157,7 @@ async fn a_killed_client_is_offline_after_the_grace_period() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     let began = now();
     ana.kill().await;
     ben.sees("ana", Status::Offline).await;
@@ -159,7 +170,7 @@ async fn a_silent_client_is_offline_after_the_heartbeat_timeout() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     ana.silence();
     let began = now();
     ben.sees("ana", Status::Offline).await;
@@ -175,7 +186,7 @@ async fn a_reload_within_the_grace_period_is_never_seen() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let mut ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     for _ in 0..3 {
         ana.kill().await;
         ana = service.client("ana").await;
@@ -190,7 +201,7 @@ async fn closing_one_of_two_tabs_changes_nothing() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let (one, two) = (service.client("ana").await, service.client("ana").await);
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     one.bye().await;
     assert_eq!(ben.hears_for(GRACE + SLACK).await, [], "one tab is left");
     two.kill().await;
@@ -204,13 +215,11 @@ async fn devices_merge_to_the_most_active() {
     ben.watch(&["ana"]).await;
     let phone =
         Client::connect_with(service.at, &support::person("ana"), "?kind=mobile&activity=background").await;
-    phone.silence();
     let seen = ben.sees("ana", Status::Idle).await;
     assert!(seen.reachable);
     let laptop =
         Client::connect_with(service.at, &support::person("ana"), "?kind=desktop&activity=active").await;
     ben.sees("ana", Status::Online).await;
-    laptop.silence();
     laptop.send_text(r#"{"type":"heartbeat","activity":"idle"}"#).await;
     ben.sees("ana", Status::Idle).await;
     phone.send_text(r#"{"type":"heartbeat","activity":"active"}"#).await;
@@ -222,7 +231,7 @@ async fn manual_claims_override_activity_and_end() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let mut ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     claim(&mut ana, ManualStatus::Dnd, Some("in a meeting"), None).await;
     let seen = ben.sees("ana", Status::Dnd).await;
     assert_eq!(seen.text.as_deref(), Some("in a meeting"));
@@ -242,7 +251,7 @@ async fn manual_claims_override_activity_and_end() {
 async fn the_invisible_know_it_of_themselves() {
     let service = Service::start().await;
     let mut ana = service.client("ana").await;
-    ana.watch(&["ana"]).await;
+    ana.watch_until("ana", Status::Online).await;
     claim(&mut ana, ManualStatus::Invisible, None, None).await;
     let own = ana.until("ana", |presence| presence.invisible).await;
     assert_eq!(own.status, Status::Online);
@@ -289,7 +298,7 @@ async fn a_claim_below_a_manual_one_says_so() {
     let service = Service::start().await;
     let mut ben = service.client("ben").await;
     let mut ana = service.client("ana").await;
-    ben.watch(&["ana"]).await;
+    ben.watch_until("ana", Status::Online).await;
     claim(&mut ana, ManualStatus::Dnd, None, None).await;
     ben.sees("ana", Status::Dnd).await;
     let set = service.set(json!({ "userId": "ana", "status": "idle" })).await;

@@ -6,6 +6,7 @@
 pub mod http;
 pub mod raw;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use herenow::token::{Signer, Watch};
 use herenow_protocol::frame::{ClientFrame, ServerFrame};
-use herenow_protocol::{Presence, Status};
+use herenow_protocol::{Presence, Status, UserId};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -53,6 +54,8 @@ pub struct Client {
     beating: Arc<AtomicBool>,
     task: JoinHandle<Option<CloseFrame>>,
     next_id: u64,
+    /// What was last heard of each user.
+    known: HashMap<UserId, Presence>,
 }
 
 impl Client {
@@ -73,7 +76,7 @@ impl Client {
         let (received, incoming) = mpsc::channel(1_024);
         let beating = Arc::new(AtomicBool::new(true));
         let task = tokio::spawn(run(socket, to_send, received, Arc::clone(&beating)));
-        let mut client = Self { outgoing, incoming, beating, task, next_id: 1 };
+        let mut client = Self { outgoing, incoming, beating, task, next_id: 1, known: HashMap::new() };
         let first = client.frame().await;
         assert!(matches!(first, ServerFrame::Welcome(_)), "{first:?}");
         client
@@ -81,8 +84,16 @@ impl Client {
 
     /// The next frame.
     pub async fn frame(&mut self) -> ServerFrame {
-        let next = tokio::time::timeout(PATIENCE, self.incoming.recv()).await;
-        next.expect("a frame in time").expect("an open socket")
+        let next = tokio::time::timeout(PATIENCE, self.next()).await;
+        next.expect("a frame in time")
+    }
+
+    async fn next(&mut self) -> ServerFrame {
+        let frame = self.incoming.recv().await.expect("an open socket");
+        if let ServerFrame::Presence { users } | ServerFrame::Snapshot { users, .. } = &frame {
+            self.known.extend(users.iter().map(|presence| (presence.user_id.clone(), presence.clone())));
+        }
+        frame
     }
 
     pub async fn send(&self, frame: &ClientFrame) {
@@ -108,6 +119,13 @@ impl Client {
         let users = users.iter().map(|user| (*user).to_owned()).collect();
         self.send(&ClientFrame::Watch { id, users }).await;
         self.snapshot(id).await
+    }
+
+    /// Watches one user and waits until it is seen like this: what happened just before may still be on its way.
+    pub async fn watch_until(&mut self, user: &str, status: Status) {
+        if self.watch(&[user]).await.iter().all(|presence| presence.status != status) {
+            self.sees(user, status).await;
+        }
     }
 
     /// Asks once.
@@ -156,13 +174,14 @@ impl Client {
         }
     }
 
-    /// Every record of watched users that arrives within a time.
+    /// Every change of watched users that is seen within a time. To be told the same again is none.
     pub async fn hears_for(&mut self, time: Duration) -> Vec<Presence> {
         let mut heard = Vec::new();
         let gather = async {
             loop {
-                if let ServerFrame::Presence { users } = self.frame().await {
-                    heard.extend(users);
+                let before = self.known.clone();
+                if let ServerFrame::Presence { users } = self.next().await {
+                    heard.extend(users.into_iter().filter(|one| before.get(&one.user_id) != Some(one)));
                 }
             }
         };
@@ -238,7 +257,7 @@ async fn run(
                 Some(Err(_)) | None => return None,
             },
             _ = beat.tick() => if beating.load(Ordering::Relaxed) {
-                socket.send(Message::text(r#"{"type":"heartbeat","activity":"active"}"#)).await.ok()?;
+                socket.send(Message::text(r#"{"type":"heartbeat"}"#)).await.ok()?;
             },
         }
     }
