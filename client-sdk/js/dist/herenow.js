@@ -101,6 +101,7 @@ var REQUEST_TIMEOUT_MS = 1e4;
 var CONNECT_TIMEOUT_MS = 1e4;
 var WATCH_RETRY_MS = 1e3;
 var BACKOFF_BASE_MS = 500;
+var ACTIVITY_WINDOW_MS = 250;
 var BACKOFF_CAP_MS = 3e4;
 var STATUS_TEXT_BYTES = 256;
 var STATUS_EMOJI_BYTES = 64;
@@ -446,6 +447,11 @@ var Connection = class {
   #attempt = 0;
   #expired = false;
   #lastHeard = 0;
+  #openedAt = 0;
+  #tokenAttempt = 0;
+  #told;
+  #activitySentAt = -Infinity;
+  #activityDue = Infinity;
   #nextHeartbeat = Infinity;
   #moveAt = Infinity;
   #tokenRetryAt = Infinity;
@@ -481,8 +487,10 @@ var Connection = class {
     if (this.#phase.at === "token") {
       this.#expired = false;
       this.#phase = { at: "opening", deadline: now + CONNECT_TIMEOUT_MS };
+      this.#told = this.#activity;
       this.#emit({ type: "open", token });
     } else if (this.#phase.at === "open") {
+      this.#tokenAttempt = 0;
       this.#send(clientFrame("auth", { token, id: this.#requests.nextId() }));
     }
     return this.#flush();
@@ -494,8 +502,8 @@ var Connection = class {
       this.#comeBack(error, now);
     } else if (this.#phase.at === "open") {
       this.#emit({ type: "error", error });
-      this.#tokenRetryAt = now + backoffDelay(this.#attempt, this.#random());
-      this.#attempt += 1;
+      this.#tokenRetryAt = now + backoffDelay(this.#tokenAttempt, this.#random());
+      this.#tokenAttempt += 1;
     }
     return this.#flush();
   }
@@ -541,12 +549,10 @@ var Connection = class {
     }
     return this.#flush();
   }
-  /** What the person does; said at once when it changes, and in every heartbeat. */
+  /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
   setActivity(activity, now) {
-    if (activity !== this.#activity) {
-      this.#activity = activity;
-      if (this.#phase.at === "open") this.#heartbeat(now, this.#phase.welcome);
-    }
+    this.#activity = activity;
+    if (this.#phase.at === "open") this.#tellActivity(now, this.#phase.welcome);
     return this.#flush();
   }
   /** The network came back: a client that waits to try again tries now. */
@@ -575,7 +581,7 @@ var Connection = class {
     if (phase.at === "opening") return phase.deadline;
     if (phase.at !== "open") return Infinity;
     const dead = this.#lastHeard + phase.welcome.heartbeatTimeoutMs;
-    return Math.min(dead, this.#nextHeartbeat, this.#moveAt, this.#tokenRetryAt);
+    return Math.min(dead, this.#nextHeartbeat, this.#activityDue, this.#moveAt, this.#tokenRetryAt);
   }
   #beat(welcome, now) {
     if (now - this.#lastHeard >= welcome.heartbeatTimeoutMs) {
@@ -591,9 +597,17 @@ var Connection = class {
       this.#tokenRetryAt = Infinity;
       this.#emit({ type: "token", reason: "expiring" });
     }
-    if (now >= this.#nextHeartbeat) this.#heartbeat(now, welcome);
+    if (now >= Math.min(this.#nextHeartbeat, this.#activityDue)) this.#heartbeat(now, welcome);
+  }
+  #tellActivity(now, welcome) {
+    if (this.#activity === this.#told) this.#activityDue = Infinity;
+    else if (now >= this.#activitySentAt + ACTIVITY_WINDOW_MS) this.#heartbeat(now, welcome);
+    else this.#activityDue = this.#activitySentAt + ACTIVITY_WINDOW_MS;
   }
   #heartbeat(now, welcome) {
+    if (this.#activity !== this.#told) this.#activitySentAt = now;
+    this.#told = this.#activity;
+    this.#activityDue = Infinity;
     const quiet = now - this.#lastHeard >= welcome.heartbeatIntervalMs;
     this.#send(clientFrame("heartbeat", { activity: this.#activity, id: quiet ? this.#requests.nextId() : void 0 }));
     this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
@@ -611,12 +625,15 @@ var Connection = class {
     if (this.#phase.at !== "opening") return;
     this.#phase = { at: "open", welcome };
     this.#welcome = welcome;
-    this.#attempt = 0;
+    this.#openedAt = now;
     this.#moveAt = Infinity;
     this.#tokenRetryAt = Infinity;
+    this.#activitySentAt = -Infinity;
+    this.#activityDue = Infinity;
     this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
     this.#emit({ type: "state", state: "open" });
+    this.#tellActivity(now, welcome);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
   }
@@ -669,6 +686,7 @@ var Connection = class {
   #comeBack(reason, now) {
     this.#requests.disconnected();
     this.#cut(now);
+    if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
     const moving = this.#moveAt !== Infinity;
     const until = moving ? Math.max(this.#moveAt, now) : now + backoffDelay(this.#attempt, this.#random());
     if (!moving) this.#attempt += 1;

@@ -18,7 +18,9 @@ export const CONNECT_TIMEOUT_MS = 10_000;
 export const WATCH_RETRY_MS = 1_000;
 /** The first step of the back-off, in milliseconds. */
 export const BACKOFF_BASE_MS = 500;
-/** The longest back-off, in milliseconds. */
+/** How long a change of activity waits after one was just said, in milliseconds. */
+export const ACTIVITY_WINDOW_MS = 250;
+/** The longest back-off, and how long a connection must last for the back-off to begin anew, in milliseconds. */
 export const BACKOFF_CAP_MS = 30_000;
 /** Most bytes of a status text. */
 export const STATUS_TEXT_BYTES = 256;

@@ -3,7 +3,7 @@ import { closeDuty, closeFacts } from "./codes.js";
 import { failure, HerenowError } from "./errors.js";
 import { clientFrame, pages, parseServerFrame } from "./frames.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
-import { CONNECT_TIMEOUT_MS, REQUESTS_WAITING, REQUEST_TIMEOUT_MS, WATCH_RETRY_MS } from "./limits.js";
+import { ACTIVITY_WINDOW_MS, BACKOFF_CAP_MS, CONNECT_TIMEOUT_MS, REQUESTS_WAITING, REQUEST_TIMEOUT_MS, WATCH_RETRY_MS } from "./limits.js";
 import { PresenceMap } from "./presence-map.js";
 import { Requests } from "./requests.js";
 import type { Outcome, Request, RequestBody } from "./requests.js";
@@ -48,6 +48,11 @@ export class Connection {
   #attempt = 0;
   #expired = false;
   #lastHeard = 0;
+  #openedAt = 0;
+  #tokenAttempt = 0;
+  #told: Activity | undefined;
+  #activitySentAt = -Infinity;
+  #activityDue = Infinity;
   #nextHeartbeat = Infinity;
   #moveAt = Infinity;
   #tokenRetryAt = Infinity;
@@ -89,8 +94,11 @@ export class Connection {
     if (this.#phase.at === "token") {
       this.#expired = false;
       this.#phase = { at: "opening", deadline: now + CONNECT_TIMEOUT_MS };
+      // The opening handshake says what the person does; what changes meanwhile is said at the welcome.
+      this.#told = this.#activity;
       this.#emit({ type: "open", token });
     } else if (this.#phase.at === "open") {
+      this.#tokenAttempt = 0;
       this.#send(clientFrame("auth", { token, id: this.#requests.nextId() }));
     }
     return this.#flush();
@@ -103,8 +111,8 @@ export class Connection {
       this.#comeBack(error, now);
     } else if (this.#phase.at === "open") {
       this.#emit({ type: "error", error });
-      this.#tokenRetryAt = now + backoffDelay(this.#attempt, this.#random());
-      this.#attempt += 1;
+      this.#tokenRetryAt = now + backoffDelay(this.#tokenAttempt, this.#random());
+      this.#tokenAttempt += 1;
     }
     return this.#flush();
   }
@@ -155,12 +163,10 @@ export class Connection {
     return this.#flush();
   }
 
-  /** What the person does; said at once when it changes, and in every heartbeat. */
+  /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
   setActivity(activity: Activity, now: number): Output[] {
-    if (activity !== this.#activity) {
-      this.#activity = activity;
-      if (this.#phase.at === "open") this.#heartbeat(now, this.#phase.welcome);
-    }
+    this.#activity = activity;
+    if (this.#phase.at === "open") this.#tellActivity(now, this.#phase.welcome);
     return this.#flush();
   }
 
@@ -193,7 +199,7 @@ export class Connection {
     if (phase.at === "opening") return phase.deadline;
     if (phase.at !== "open") return Infinity;
     const dead = this.#lastHeard + phase.welcome.heartbeatTimeoutMs;
-    return Math.min(dead, this.#nextHeartbeat, this.#moveAt, this.#tokenRetryAt);
+    return Math.min(dead, this.#nextHeartbeat, this.#activityDue, this.#moveAt, this.#tokenRetryAt);
   }
 
   #beat(welcome: Welcome, now: number): void {
@@ -210,10 +216,19 @@ export class Connection {
       this.#tokenRetryAt = Infinity;
       this.#emit({ type: "token", reason: "expiring" });
     }
-    if (now >= this.#nextHeartbeat) this.#heartbeat(now, welcome);
+    if (now >= Math.min(this.#nextHeartbeat, this.#activityDue)) this.#heartbeat(now, welcome);
+  }
+
+  #tellActivity(now: number, welcome: Welcome): void {
+    if (this.#activity === this.#told) this.#activityDue = Infinity;
+    else if (now >= this.#activitySentAt + ACTIVITY_WINDOW_MS) this.#heartbeat(now, welcome);
+    else this.#activityDue = this.#activitySentAt + ACTIVITY_WINDOW_MS;
   }
 
   #heartbeat(now: number, welcome: Welcome): void {
+    if (this.#activity !== this.#told) this.#activitySentAt = now;
+    this.#told = this.#activity;
+    this.#activityDue = Infinity;
     const quiet = now - this.#lastHeard >= welcome.heartbeatIntervalMs;
     this.#send(clientFrame("heartbeat", { activity: this.#activity, id: quiet ? this.#requests.nextId() : undefined }));
     this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
@@ -233,12 +248,15 @@ export class Connection {
     if (this.#phase.at !== "opening") return;
     this.#phase = { at: "open", welcome };
     this.#welcome = welcome;
-    this.#attempt = 0;
+    this.#openedAt = now;
     this.#moveAt = Infinity;
     this.#tokenRetryAt = Infinity;
+    this.#activitySentAt = -Infinity;
+    this.#activityDue = Infinity;
     this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
     this.#emit({ type: "state", state: "open" });
+    this.#tellActivity(now, welcome);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
   }
@@ -301,6 +319,8 @@ export class Connection {
   #comeBack(reason: HerenowError, now: number): void {
     this.#requests.disconnected();
     this.#cut(now);
+    // Only a connection that lasted begins anew: a gateway that closes each session at once is not hammered.
+    if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
     const moving = this.#moveAt !== Infinity;
     const until = moving ? Math.max(this.#moveAt, now) : now + backoffDelay(this.#attempt, this.#random());
     // A move that was announced is no failure: it counts no attempt, and is made once.

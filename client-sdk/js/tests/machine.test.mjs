@@ -107,21 +107,46 @@ test("an answered heartbeat keeps the connection", () => {
   assert.deepEqual(bench.taken("drop"), []);
 });
 
-test("attempts to come back wait longer and longer, and a welcome begins anew", () => {
+test("attempts to come back wait longer and longer, until a connection has lasted", () => {
   const bench = opened();
   const waits = [];
   for (let i = 0; i < 9; i += 1) {
     bench.close(1006);
-    const [state] = bench.taken("state");
+    const state = bench.taken("state").at(-1);
     waits.push(state.retryInMs);
     bench.pass(state.retryInMs);
     assert.equal(bench.taken("token").length, 1);
-    bench.do((c) => c.tokenReady("t", bench.now));
+    bench.reopen();
   }
   assert.deepEqual(waits, [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
-  bench.receive(WELCOME);
+  bench.pass(20_000);
+  bench.receive({ type: "presence", users: [] });
+  bench.pass(10_000);
   bench.close(1006);
   assert.equal(bench.taken("state").at(-1).retryInMs, 250);
+});
+
+test("an activity that flaps costs few frames, and the last one is said", () => {
+  const bench = opened();
+  for (const activity of ["idle", "active", "idle", "active", "background"]) bench.do((c) => c.setActivity(activity, bench.now));
+  assert.deepEqual(bench.frames().map((f) => f.activity), ["idle"]);
+  bench.pass(250);
+  assert.deepEqual(bench.frames().map((f) => f.activity), ["background"]);
+  bench.do((c) => c.setActivity("active", bench.now));
+  bench.do((c) => c.setActivity("background", bench.now));
+  bench.pass(1_000);
+  assert.deepEqual(bench.frames(), [], "there and back within the window is nothing to say");
+});
+
+test("an activity that changes while the connection opens is said at the welcome", () => {
+  const bench = new Bench();
+  bench.do((c) => c.setActivity("active", 0));
+  bench.do((c) => c.connect());
+  bench.do((c) => c.tokenReady("t", 0));
+  bench.do((c) => c.setActivity("idle", 0));
+  bench.taken();
+  bench.receive(WELCOME);
+  assert.deepEqual(bench.frames(), [{ type: "heartbeat", activity: "idle" }]);
 });
 
 test("a handshake that never ends is given up", () => {

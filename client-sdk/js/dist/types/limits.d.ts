@@ -16,7 +16,9 @@ export declare const CONNECT_TIMEOUT_MS = 10000;
 export declare const WATCH_RETRY_MS = 1000;
 /** The first step of the back-off, in milliseconds. */
 export declare const BACKOFF_BASE_MS = 500;
-/** The longest back-off, in milliseconds. */
+/** How long a change of activity waits after one was just said, in milliseconds. */
+export declare const ACTIVITY_WINDOW_MS = 250;
+/** The longest back-off, and how long a connection must last for the back-off to begin anew, in milliseconds. */
 export declare const BACKOFF_CAP_MS = 30000;
 /** Most bytes of a status text. */
 export declare const STATUS_TEXT_BYTES = 256;

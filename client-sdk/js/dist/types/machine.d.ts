@@ -62,7 +62,7 @@ export declare class Connection {
     watch(add: readonly string[], remove: readonly string[], now: number): Output[];
     /** Asks something for a caller, who gets an `answer` under its ticket. */
     request(ticket: number, body: RequestBody, now: number): Output[];
-    /** What the person does; said at once when it changes, and in every heartbeat. */
+    /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
     setActivity(activity: Activity, now: number): Output[];
     /** The network came back: a client that waits to try again tries now. */
     wake(): Output[];

@@ -27,11 +27,15 @@ export async function startService(flags = ["--grace-period", `${GRACE_MS}ms`]) 
     child.kill(signal);
     await exited;
   };
+  const late = AbortSignal.timeout(START_LIMIT_MS);
   const url = await Promise.race([
     address(child),
     exited.then(([code]) => Promise.reject(new Error(`${bin} ended with ${code} before it was ready`))),
-    late(child),
-  ]);
+    once(late, "abort").then(() => Promise.reject(new Error(`no address within ${START_LIMIT_MS} ms`))),
+  ]).catch(async (error) => {
+    child.kill("SIGKILL");
+    throw error;
+  });
   return { url, kill: () => end("SIGKILL"), stop: () => end("SIGTERM") };
 }
 
@@ -44,14 +48,4 @@ async function address(child) {
     }
   }
   return new Promise(() => {});
-}
-
-function late(child) {
-  return new Promise((_, reject) => {
-    const timer = setTimeout(() => {
-      child.kill("SIGKILL");
-      reject(new Error(`no address within ${START_LIMIT_MS} ms`));
-    }, START_LIMIT_MS);
-    timer.unref();
-  });
 }
