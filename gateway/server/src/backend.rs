@@ -16,6 +16,7 @@ use crate::json;
 use crate::shard::Shard;
 
 type Refused = (ErrorCode, String);
+type Take = fn(&Rc<Shard>, &[u8], &str) -> Result<(), Refused>;
 
 /// Answers `herenow.v1.get`.
 pub(crate) async fn get(shard: Rc<Shard>) {
@@ -33,7 +34,7 @@ pub(crate) async fn set(shard: Rc<Shard>) {
     .await;
 }
 
-fn serve(shard: &Rc<Shard>, message: &Message, take: fn(&Rc<Shard>, &[u8], &str) -> Result<(), Refused>) {
+fn serve(shard: &Rc<Shard>, message: &Message, take: Take) {
     shard.metrics().backend_requests.inc();
     let Some(reply) = reply_subject(message) else {
         shard.metrics().decode_errors.inc();

@@ -115,9 +115,9 @@ pub(crate) fn status_set(claimed: &Claimed) -> StatusSet {
 
 /// What is said when the core refuses.
 pub(crate) fn refused(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::Unavailable => "the owner of the user's partition did not answer in time",
-        ErrorCode::TooManyRequests => "the gateway has as many requests open as it may",
-        other => other.remediation(),
+    if code == ErrorCode::Unavailable {
+        "the owner of the user's partition did not answer in time"
+    } else {
+        "the gateway refused the request"
     }
 }

@@ -1,6 +1,7 @@
 //! Every metric of a gateway server: name, unit, help. No label ever holds a user, a device or a token.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use herenow_gateway_core::Stats;
 use herenow_protocol::code::{CloseCode, ErrorCode};
@@ -24,6 +25,35 @@ struct Outcome {
 struct Shard {
     shard: u16,
 }
+
+type Size = (&'static str, &'static str, fn(&Stats) -> u64);
+
+/// Sizes of the core.
+const SIZES: [Size; 5] = [
+    ("sessions", "Authenticated sessions now", |s| s.sessions),
+    ("watched_users", "Users watched by at least one session now", |s| s.watched_users),
+    ("watches", "Watches now: pairs of session and watched user", |s| s.watches),
+    ("open_requests", "Requests that wait for an owner now", |s| s.requests),
+    ("stale_partitions", "Watched partitions whose owner was not heard of late", |s| s.stale_partitions),
+];
+
+/// Counts of the core.
+const COUNTS: [Size; 14] = [
+    ("heartbeats", "Heartbeats taken", |s| s.heartbeats),
+    ("core_frames", "Frames taken by the rules, heartbeats included", |s| s.frames),
+    ("core_frame_errors", "Frames the rules answered with an error", |s| s.frame_errors),
+    ("silent_sessions", "Sessions silent for the heartbeat timeout", |s| s.silent_sessions),
+    ("reports", "Reports of session changes sent", |s| s.reports),
+    ("syncs", "Pages of full reports sent", |s| s.syncs),
+    ("pulls", "Questions to owners sent", |s| s.pulls),
+    ("deltas", "Deltas taken from owners", |s| s.deltas),
+    ("gaps", "Deltas before which something was missing", |s| s.gaps),
+    ("fenced", "Messages of an epoch that was over", |s| s.fenced),
+    ("deliveries", "Changes told to watchers", |s| s.deliveries),
+    ("presence_frames", "Frames that told them", |s| s.presence_frames),
+    ("request_timeouts", "Requests answered without every value", |s| s.request_timeouts),
+    ("stalls", "Times the process was found to have stood still", |s| s.stalls),
+];
 
 /// How a connection that might become a session ended up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,9 +85,9 @@ impl Handshake {
 /// The metrics of all shards of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    sessions: Family<Shard, Gauge>,
-    watched_users: Family<Shard, Gauge>,
     sockets: Family<Shard, Gauge>,
+    core_sizes: [Family<Shard, Gauge>; SIZES.len()],
+    core_counts: [Family<Shard, Counter>; COUNTS.len()],
     closes: Family<Code, Counter>,
     frame_errors: Family<Code, Counter>,
     request_errors: Family<Code, Counter>,
@@ -87,13 +117,13 @@ impl Metrics {
     }
 
     fn register_sizes(&self, registry: &mut Registry) {
-        registry.register("sessions", "Authenticated sessions now", self.sessions.clone());
-        registry.register(
-            "watched_users",
-            "Users watched by at least one session now",
-            self.watched_users.clone(),
-        );
         registry.register("sockets", "WebSocket connections now", self.sockets.clone());
+        for ((name, help, _), metric) in SIZES.iter().zip(&self.core_sizes) {
+            registry.register(*name, *help, metric.clone());
+        }
+        for ((name, help, _), metric) in COUNTS.iter().zip(&self.core_counts) {
+            registry.register(*name, *help, metric.clone());
+        }
     }
 
     fn register_clients(&self, registry: &mut Registry) {
@@ -156,8 +186,12 @@ impl Metrics {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let shard = Shard { shard };
         self.sockets.get_or_create(&shard).set(whole(sockets as u64));
-        self.sessions.get_or_create(&shard).set(whole(stats.sessions));
-        self.watched_users.get_or_create(&shard).set(whole(stats.watched_users));
+        for ((_, _, read), metric) in SIZES.iter().zip(&self.core_sizes) {
+            metric.get_or_create(&shard).set(whole(read(stats)));
+        }
+        for ((_, _, read), metric) in COUNTS.iter().zip(&self.core_counts) {
+            metric.get_or_create(&shard).inner().store(read(stats), Ordering::Relaxed);
+        }
     }
 }
 
@@ -179,6 +213,7 @@ mod tests {
             "herenow_gateway_handshakes_total{result=\"shed\"} 1",
             "herenow_gateway_sockets{shard=\"1\"} 2",
             "herenow_gateway_socket_in_bytes_total 0",
+            "herenow_gateway_stalls_total{shard=\"1\"} 0",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

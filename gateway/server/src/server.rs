@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use herenow_bus::Bus;
-use herenow_gateway_core::Input;
+use herenow_gateway_core::{BusEvent, Input};
 use herenow_protocol::code::CloseCode;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::time::millis;
@@ -190,6 +190,9 @@ impl Start {
 
     fn open(self, shard: &Rc<Shard>) -> io::Result<AbortHandle> {
         spawn_local(inbox::events(Rc::clone(shard), self.common.bus.events()));
+        let connected = self.common.bus.is_connected();
+        let event = if connected { BusEvent::Connected } else { BusEvent::Disconnected };
+        shard.feed(Input::Bus(event), shard.now());
         spawn_local(inbox::messages(Rc::clone(shard)));
         spawn_local(inbox::beats(Rc::clone(shard)));
         spawn_local(inbox::timer(Rc::clone(shard)));

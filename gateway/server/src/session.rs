@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Event::Control => {
                 controls = true;
-                self.heard(now);
+                self.control(now);
             }
         });
         if !texts && !controls {
@@ -216,6 +216,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             frame if !self.known => self.greet(frame, now),
             Ok(frame) => self.shard().feed(Input::Frame(slot, frame), now),
             Err(error) => self.shard().feed(Input::BadFrame(slot, error), now),
+        }
+    }
+
+    /// A ping or a pong.
+    fn control(&mut self, now: Now) {
+        if self.shard().allows_control(self.seat.slot, now) {
+            self.heard(now);
+        } else {
+            self.end_unless_over(Some(End::Ours(CloseCode::RateLimited)));
         }
     }
 
@@ -283,3 +292,6 @@ impl<S> Drop for Session<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ const READ_BYTES: usize = 16 * 1024;
 pub(crate) const WRITE_BYTES: usize = 16 * 1024;
 /// No slot: rows end long before.
 const NOBODY: u32 = u32::MAX;
+/// Over which pings and pongs are counted; as long as the core's average of frames.
+const CONTROL_WINDOW_MS: u64 = 3_000;
 /// What a reused buffer may keep.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -49,6 +51,9 @@ pub(crate) struct Common {
 #[derive(Default)]
 struct Row {
     waker: Option<Waker>,
+    /// Pings and pongs within the window of that number.
+    controls: u16,
+    window: u32,
     ready: bool,
     close: Option<CloseCode>,
 }
@@ -197,6 +202,19 @@ impl Shard {
         {
             row.waker = Some(cx.waker().clone());
         }
+    }
+
+    /// Counts a ping or pong. False: more than the frames that a session may send are sent as these.
+    pub(crate) fn allows_control(&self, slot: u32, now: Now) -> bool {
+        let window = u32::try_from(now.mono.as_millis() / CONTROL_WINDOW_MS).unwrap_or(u32::MAX);
+        let most = u64::from(self.common.config.core.max_frames_per_second) * CONTROL_WINDOW_MS / 1_000;
+        self.rows.borrow_mut().get_mut(slot as usize).is_some_and(|row| {
+            if row.window != window {
+                (row.window, row.controls) = (window, 0);
+            }
+            row.controls = row.controls.saturating_add(1);
+            u64::from(row.controls) <= most
+        })
     }
 
     /// The connection's turn is over.

@@ -34,6 +34,12 @@ pub(crate) fn good_token() -> String {
     token(&claims())
 }
 
+pub(crate) fn good_verified(now: WallTime) -> Verified {
+    let mut verified = check(&good_token()).unwrap();
+    verified.expires = now.after(Duration::from_secs(600));
+    verified
+}
+
 fn claims() -> Value {
     json!({ "iss": "https://issuer", "aud": "herenow", "sub": "ana", "exp": NOW + 600, "iat": NOW })
 }
