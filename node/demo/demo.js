@@ -119,7 +119,14 @@ function forget() {
   const asOf = new Date(Date.now() + clockOffset).toISOString();
   for (const entry of rows.values()) {
     if (entry.presence === undefined) continue;
-    entry.presence = { ...entry.presence, status: "unknown", asOf, text: undefined, emoji: undefined, invisible: undefined };
+    entry.presence = {
+      ...entry.presence,
+      status: "unknown",
+      asOf,
+      text: undefined,
+      emoji: undefined,
+      invisible: undefined,
+    };
     show(entry);
   }
 }
@@ -154,7 +161,9 @@ function showState(event) {
   byId("connection").dataset.connection = event.state;
   const left = event.state === "closed";
   byId("leave").textContent = left ? "Come back" : "Leave";
-  say(left && event.reason && event.reason.code !== "closed" ? `${event.reason.message} ${event.reason.remediation}` : "");
+  say(
+    left && event.reason && event.reason.code !== "closed" ? `${event.reason.message} ${event.reason.remediation}` : "",
+  );
   tellConnection();
 }
 
@@ -246,7 +255,9 @@ function showSummary() {
 
 function showMe(presence) {
   const words = WORDS[presence.status].toLowerCase();
-  const text = presence.invisible ? `You are ${words}, and look offline to everybody else.` : `Everybody sees you as ${words}.`;
+  const text = presence.invisible
+    ? `You are ${words}, and look offline to everybody else.`
+    : `Everybody sees you as ${words}.`;
   const gone = presence.status === "offline" || presence.status === "unknown";
   setText(byId("you-line"), gone ? "You are not connected." : text);
   const shown = presence.invisible ? "invisible" : presence.status === "dnd" ? "dnd" : "auto";
@@ -270,7 +281,12 @@ function happened(user, from, to) {
 function log(who, from, to) {
   const item = byId("log-template").content.cloneNode(true).firstElementChild;
   const now = new Date();
-  item.querySelector("time").textContent = now.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  item.querySelector("time").textContent = now.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hour12: false,
+  });
   item.querySelector("time").dateTime = now.toISOString();
   item.querySelector(".log-who").textContent = who;
   item.querySelector(".log-from").textContent = from;
@@ -340,7 +356,9 @@ function span(time) {
 function initials(name) {
   const words = name.trim().split(/\s+/);
   const first = (word) => [...word][0] ?? "";
-  return (words.length > 1 ? first(words[0]) + first(words.at(-1)) : [...name.trim()].slice(0, 2).join("")).toUpperCase();
+  return (
+    words.length > 1 ? first(words[0]) + first(words.at(-1)) : [...name.trim()].slice(0, 2).join("")
+  ).toUpperCase();
 }
 
 /** A hue of one's own, the same everywhere. */

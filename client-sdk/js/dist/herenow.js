@@ -74,17 +74,46 @@ var HerenowError = class extends Error {
   }
 };
 var failure = {
-  noWebSocket: () => new HerenowError("no_websocket", "This runtime has no global WebSocket.", "Pass one as the `WebSocket` option, for example the class of the npm package `ws`."),
+  noWebSocket: () => new HerenowError(
+    "no_websocket",
+    "This runtime has no global WebSocket.",
+    "Pass one as the `WebSocket` option, for example the class of the npm package `ws`."
+  ),
   invalidOption: (message) => new HerenowError("invalid_option", message, "See the options of HerenowClient."),
   invalidUserId: (message) => new HerenowError("invalid_user_id", message, "User ids have 1 to 128 bytes and no control characters."),
   invalidValue: (message) => new HerenowError("invalid_value", message, "Keep the value within the range the message names."),
-  tokenFailed: (cause) => new HerenowError("token_failed", `The token callback failed: ${describe(cause)}`, "Make `token` return a fresh token; the client tries again by itself.", { cause }),
-  connectFailed: (detail) => new HerenowError("connect_failed", `The connection could not be opened${detail}.`, "Check the URL, the token and the page's origin; the client tries again by itself."),
-  connectionLost: (detail) => new HerenowError("connection_lost", `The connection was lost${detail}.`, "Nothing: the client comes back by itself."),
-  heartbeatTimeout: () => new HerenowError("heartbeat_timeout", "Nothing was heard for the heartbeat timeout.", "Nothing: the client comes back by itself."),
-  moving: (reason) => new HerenowError("reconnect", `The gateway asked this client to move: ${reason}.`, "Nothing: the client comes back by itself."),
+  tokenFailed: (cause) => new HerenowError(
+    "token_failed",
+    `The token callback failed: ${describe(cause)}`,
+    "Make `token` return a fresh token; the client tries again by itself.",
+    { cause }
+  ),
+  connectFailed: (detail) => new HerenowError(
+    "connect_failed",
+    `The connection could not be opened${detail}.`,
+    "Check the URL, the token and the page's origin; the client tries again by itself."
+  ),
+  connectionLost: (detail) => new HerenowError(
+    "connection_lost",
+    `The connection was lost${detail}.`,
+    "Nothing: the client comes back by itself."
+  ),
+  heartbeatTimeout: () => new HerenowError(
+    "heartbeat_timeout",
+    "Nothing was heard for the heartbeat timeout.",
+    "Nothing: the client comes back by itself."
+  ),
+  moving: (reason) => new HerenowError(
+    "reconnect",
+    `The gateway asked this client to move: ${reason}.`,
+    "Nothing: the client comes back by itself."
+  ),
   requestTimeout: () => new HerenowError("timeout", "No answer came in time.", "Try again; see `client.state` for the connection."),
-  tooManyRequests: (limit) => new HerenowError("too_many_requests", `${limit} requests are waiting for an answer.`, "Wait for earlier requests to be answered."),
+  tooManyRequests: (limit) => new HerenowError(
+    "too_many_requests",
+    `${limit} requests are waiting for an answer.`,
+    "Wait for earlier requests to be answered."
+  ),
   closed: () => new HerenowError("closed", "The client is closed.", "Call `connect()` again.")
 };
 function describe(cause) {
@@ -152,7 +181,16 @@ function readUsers(value) {
   return Array.isArray(value) ? value.map(readPresence).filter((record) => record !== void 0) : void 0;
 }
 var READERS = {
-  welcome: ({ session, userId, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime }) => isText(session) && isText(userId) && isSpan(heartbeatIntervalMs) && isSpan(heartbeatTimeoutMs) && isCount(idleAfterMs) && isCount(freshForMs) && isTime(serverTime) ? { type: "welcome", session, userId, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime } : void 0,
+  welcome: ({ session, userId, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime }) => isText(session) && isText(userId) && isSpan(heartbeatIntervalMs) && isSpan(heartbeatTimeoutMs) && isCount(idleAfterMs) && isCount(freshForMs) && isTime(serverTime) ? {
+    type: "welcome",
+    session,
+    userId,
+    heartbeatIntervalMs,
+    heartbeatTimeoutMs,
+    idleAfterMs,
+    freshForMs,
+    serverTime
+  } : void 0,
   snapshot: ({ id, users: list, complete }) => {
     const users = readUsers(list);
     return isCount(id) && users !== void 0 && typeof complete === "boolean" ? { type: "snapshot", id, users, complete } : void 0;
@@ -162,7 +200,14 @@ var READERS = {
     return users && { type: "presence", users };
   },
   ack: ({ id }) => isCount(id) ? { type: "ack", id } : void 0,
-  error: ({ id, code, message, remediation, retryAfterMs }) => isText(code) && isText(message) && isText(remediation) && (id === void 0 || isCount(id)) ? { type: "error", ...id !== void 0 && { id }, code, message, remediation, ...isCount(retryAfterMs) && { retryAfterMs } } : void 0,
+  error: ({ id, code, message, remediation, retryAfterMs }) => isText(code) && isText(message) && isText(remediation) && (id === void 0 || isCount(id)) ? {
+    type: "error",
+    ...id !== void 0 && { id },
+    code,
+    message,
+    remediation,
+    ...isCount(retryAfterMs) && { retryAfterMs }
+  } : void 0,
   token_expiring: ({ expiresAt }) => isTime(expiresAt) ? { type: "token_expiring", expiresAt } : void 0,
   reconnect: ({ afterMs, withinMs, reason }) => isCount(afterMs) && isCount(withinMs) && isText(reason) ? { type: "reconnect", afterMs, withinMs, reason } : void 0
 };
@@ -180,7 +225,8 @@ var utf8 = new TextEncoder();
 function checkUserId(userId) {
   if (!isText(userId) || userId === "") throw failure.invalidUserId("A user id is a string of at least 1 byte.");
   const bytes = utf8.encode(userId).length;
-  if (bytes > USER_ID_BYTES) throw failure.invalidUserId(`A user id has at most ${USER_ID_BYTES} bytes, this one has ${bytes}.`);
+  if (bytes > USER_ID_BYTES)
+    throw failure.invalidUserId(`A user id has at most ${USER_ID_BYTES} bytes, this one has ${bytes}.`);
   if (/\p{Cc}/u.test(userId)) throw failure.invalidUserId("A user id has no control characters.");
 }
 function pages(users) {
@@ -214,21 +260,76 @@ function moveDelay(afterMs, withinMs, random) {
 var COMES_BACK = "Nothing: the client comes back by itself.";
 var FACTS = /* @__PURE__ */ new Map([
   [1e3, { code: "bye", message: "The session was ended.", remediation: "Call `connect()` to begin another." }],
-  [1002, { code: "protocol_error", message: "A frame broke the WebSocket protocol.", remediation: "Look for a proxy that changes frames." }],
+  [
+    1002,
+    {
+      code: "protocol_error",
+      message: "A frame broke the WebSocket protocol.",
+      remediation: "Look for a proxy that changes frames."
+    }
+  ],
   [1003, { code: "binary_frame", message: "A binary frame was sent.", remediation: "Send text frames only." }],
-  [1007, { code: "invalid_utf8", message: "A frame was not UTF-8.", remediation: "Look for a proxy that changes frames." }],
-  [1008, { code: "too_many_fragments", message: "A frame came in too many fragments.", remediation: "Look for a proxy that splits frames." }],
+  [
+    1007,
+    { code: "invalid_utf8", message: "A frame was not UTF-8.", remediation: "Look for a proxy that changes frames." }
+  ],
+  [
+    1008,
+    {
+      code: "too_many_fragments",
+      message: "A frame came in too many fragments.",
+      remediation: "Look for a proxy that splits frames."
+    }
+  ],
   [1009, { code: "frame_too_big", message: "A frame was over 64 KiB.", remediation: "Name fewer users a call." }],
   [4e3, { code: "shutdown", message: "The gateway shuts down.", remediation: COMES_BACK }],
-  [4001, { code: "heartbeat_timeout", message: "The gateway heard nothing for the heartbeat timeout.", remediation: COMES_BACK }],
+  [
+    4001,
+    {
+      code: "heartbeat_timeout",
+      message: "The gateway heard nothing for the heartbeat timeout.",
+      remediation: COMES_BACK
+    }
+  ],
   [4002, { code: "slow_consumer", message: "This client did not read what it was sent.", remediation: COMES_BACK }],
   [4003, { code: "gateway_full", message: "The gateway holds as many sessions as it may.", remediation: COMES_BACK }],
-  [4004, { code: "rate_limited", message: "This client sent more frames than the gateway accepts.", remediation: "Call less often; the client comes back by itself." }],
-  [4401, { code: "token_expired", message: "The token ran out.", remediation: "Make `token` return a fresh token; the client comes back by itself." }],
+  [
+    4004,
+    {
+      code: "rate_limited",
+      message: "This client sent more frames than the gateway accepts.",
+      remediation: "Call less often; the client comes back by itself."
+    }
+  ],
+  [
+    4401,
+    {
+      code: "token_expired",
+      message: "The token ran out.",
+      remediation: "Make `token` return a fresh token; the client comes back by itself."
+    }
+  ],
   [4408, { code: "auth_timeout", message: "No token came in time.", remediation: COMES_BACK }],
-  [4501, { code: "unauthorized", message: "The token is not accepted.", remediation: "Get a token signed for this service, then call `connect()`." }],
-  [4502, { code: "user_changed", message: "The new token names another user.", remediation: "Use one client per user." }],
-  [4503, { code: "user_sessions", message: "The user has as many sessions as it may.", remediation: "Close other sessions of the user, then call `connect()`." }]
+  [
+    4501,
+    {
+      code: "unauthorized",
+      message: "The token is not accepted.",
+      remediation: "Get a token signed for this service, then call `connect()`."
+    }
+  ],
+  [
+    4502,
+    { code: "user_changed", message: "The new token names another user.", remediation: "Use one client per user." }
+  ],
+  [
+    4503,
+    {
+      code: "user_sessions",
+      message: "The user has as many sessions as it may.",
+      remediation: "Close other sessions of the user, then call `connect()`."
+    }
+  ]
 ]);
 function closeDuty(code) {
   if (code === 1e3) return "done";
@@ -653,7 +754,9 @@ var Connection = class {
     this.#pump(now);
   }
   #refused(frame, now) {
-    const error = new HerenowError(frame.code, frame.message, frame.remediation ?? "", { retryAfterMs: frame.retryAfterMs });
+    const error = new HerenowError(frame.code, frame.message, frame.remediation ?? "", {
+      retryAfterMs: frame.retryAfterMs
+    });
     const request = frame.id === void 0 ? void 0 : this.#requests.finish(frame.id);
     if (request?.body.type === "watch" && PASSING.has(frame.code)) {
       this.#requests.push({ ...request, users: [], notBefore: now + (frame.retryAfterMs ?? WATCH_RETRY_MS) });
@@ -784,7 +887,8 @@ function serviceUrl(text) {
   }
   if (url.protocol === "http:") url.protocol = "ws:";
   if (url.protocol === "https:") url.protocol = "wss:";
-  if (url.protocol !== "ws:" && url.protocol !== "wss:") throw failure.invalidOption("`url` must begin with ws, wss, http or https.");
+  if (url.protocol !== "ws:" && url.protocol !== "wss:")
+    throw failure.invalidOption("`url` must begin with ws, wss, http or https.");
   if (url.pathname === "/") url.pathname = "/v1/connect";
   url.hash = "";
   return url;
@@ -870,7 +974,8 @@ var HerenowClient = class {
   #tokenTurn = 0;
   /** @throws HerenowError `invalid_option`, `no_websocket`. */
   constructor(options) {
-    if (typeof options.token !== "function") throw failure.invalidOption("`token` must be a function that returns a token.");
+    if (typeof options.token !== "function")
+      throw failure.invalidOption("`token` must be a function that returns a token.");
     const Socket = options.WebSocket ?? globalThis.WebSocket;
     if (typeof Socket !== "function") throw failure.noWebSocket();
     this.#options = options;
@@ -936,7 +1041,9 @@ var HerenowClient = class {
   async query(userIds) {
     const users = [...userIds];
     for (const user of users) checkUserId(user);
-    const answers = await Promise.all(pages(new Set(users)).map((page) => this.#request({ type: "query", users: page })));
+    const answers = await Promise.all(
+      pages(new Set(users)).map((page) => this.#request({ type: "query", users: page }))
+    );
     const known = new Map(answers.flat().map((presence) => [presence.userId, presence]));
     return users.map((user) => known.get(user)).filter((presence) => presence !== void 0);
   }
@@ -1073,7 +1180,8 @@ var HerenowClient = class {
     this.#emit("state", this.#state);
   }
   #emit(event, value) {
-    for (const listener of this.#listeners.get(event) ?? []) this.#guard(() => listener(value));
+    for (const listener of this.#listeners.get(event) ?? [])
+      this.#guard(() => listener(value));
   }
   /** A listener that throws is reported as any uncaught error, and stops nobody else. */
   #guard(call) {

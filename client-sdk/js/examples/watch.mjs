@@ -15,10 +15,14 @@ const client = new HerenowClient({
   kind: "desktop",
   WebSocket,
 });
-client.on("state", ({ state, reason }) => console.log(`[${state}]${reason ? ` ${reason.message} ${reason.remediation}` : ""}`));
+client.on("state", ({ state, reason }) =>
+  console.log(`[${state}]${reason ? ` ${reason.message} ${reason.remediation}` : ""}`),
+);
 client.on("error", (error) => console.error(`${error.code}: ${error.message} ${error.remediation}`));
 client.watch(users, (presence, previous) => {
-  console.log(`${presence.userId}: ${previous ? `${previous.status} → ` : ""}${presence.status}${presence.text ? ` (${presence.text})` : ""}`);
+  console.log(
+    `${presence.userId}: ${previous ? `${previous.status} → ` : ""}${presence.status}${presence.text ? ` (${presence.text})` : ""}`,
+  );
 });
 client.connect();
 process.once("SIGINT", () => client.close());

@@ -74,7 +74,8 @@ export class HerenowClient {
 
   /** @throws HerenowError `invalid_option`, `no_websocket`. */
   constructor(options: ClientOptions) {
-    if (typeof options.token !== "function") throw failure.invalidOption("`token` must be a function that returns a token.");
+    if (typeof options.token !== "function")
+      throw failure.invalidOption("`token` must be a function that returns a token.");
     const Socket = options.WebSocket ?? (globalThis as { WebSocket?: unknown }).WebSocket;
     if (typeof Socket !== "function") throw failure.noWebSocket();
     this.#options = options;
@@ -147,7 +148,9 @@ export class HerenowClient {
   async query(userIds: Iterable<string>): Promise<Presence[]> {
     const users = [...userIds];
     for (const user of users) checkUserId(user);
-    const answers = await Promise.all(pages(new Set(users)).map((page) => this.#request({ type: "query", users: page })));
+    const answers = await Promise.all(
+      pages(new Set(users)).map((page) => this.#request({ type: "query", users: page })),
+    );
     const known = new Map(answers.flat().map((presence) => [presence.userId, presence]));
     return users.map((user) => known.get(user)).filter((presence) => presence !== undefined);
   }
@@ -312,7 +315,8 @@ export class HerenowClient {
   }
 
   #emit<E extends keyof ClientEvents>(event: E, value: ClientEvents[E]): void {
-    for (const listener of this.#listeners.get(event) ?? []) this.#guard(() => (listener as (event: ClientEvents[E]) => void)(value));
+    for (const listener of this.#listeners.get(event) ?? [])
+      this.#guard(() => (listener as (event: ClientEvents[E]) => void)(value));
   }
 
   /** A listener that throws is reported as any uncaught error, and stops nobody else. */

@@ -39,14 +39,18 @@ export type ServerFrame =
 
 /** The fields of a frame as callers have them: absent ones may be `undefined`, times may be dates. */
 type FieldsOf<T extends ClientFrame["type"]> = {
-  [K in keyof Omit<Extract<ClientFrame, { type: T }>, "type">]: Extract<ClientFrame, { type: T }>[K] | (K extends "expiresAt" ? Date : never) | undefined;
+  [K in keyof Omit<Extract<ClientFrame, { type: T }>, "type">]:
+    Extract<ClientFrame, { type: T }>[K] | (K extends "expiresAt" ? Date : never) | undefined;
 };
 
 /**
  * Makes a frame: `type` first, absent fields left out, times in UTC with milliseconds.
  * @throws HerenowError `invalid_value` when a time is none.
  */
-export function clientFrame<T extends ClientFrame["type"]>(type: T, fields: Partial<FieldsOf<T>>): Extract<ClientFrame, { type: T }> {
+export function clientFrame<T extends ClientFrame["type"]>(
+  type: T,
+  fields: Partial<FieldsOf<T>>,
+): Extract<ClientFrame, { type: T }> {
   const frame: Fields = { type };
   for (const [name, value] of Object.entries(fields)) {
     if (value !== undefined) frame[name] = name === "expiresAt" ? utc(value as Date | string) : value;
@@ -62,9 +66,11 @@ function utc(time: Date | string): string {
 
 type Fields = Record<string, unknown>;
 
-const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
+const isObject = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
 const isText = (value: unknown): value is string => typeof value === "string";
-const isCount = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const isCount = (value: unknown): value is number =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 const isSpan = (value: unknown): value is number => isCount(value) && value > 0;
 const isTime = (value: unknown): value is string => isText(value) && !Number.isNaN(Date.parse(value));
 const isVersion = (value: unknown): value is string => isText(value) && /^[0-9a-f]{28}$/.test(value);
@@ -101,12 +107,29 @@ type Reader = (fields: Fields) => ServerFrame | undefined;
 
 const READERS: Record<ServerFrame["type"], Reader> = {
   welcome: ({ session, userId, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime }) =>
-    isText(session) && isText(userId) && isSpan(heartbeatIntervalMs) && isSpan(heartbeatTimeoutMs) && isCount(idleAfterMs) && isCount(freshForMs) && isTime(serverTime)
-      ? { type: "welcome", session, userId, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime }
+    isText(session) &&
+    isText(userId) &&
+    isSpan(heartbeatIntervalMs) &&
+    isSpan(heartbeatTimeoutMs) &&
+    isCount(idleAfterMs) &&
+    isCount(freshForMs) &&
+    isTime(serverTime)
+      ? {
+          type: "welcome",
+          session,
+          userId,
+          heartbeatIntervalMs,
+          heartbeatTimeoutMs,
+          idleAfterMs,
+          freshForMs,
+          serverTime,
+        }
       : undefined,
   snapshot: ({ id, users: list, complete }) => {
     const users = readUsers(list);
-    return isCount(id) && users !== undefined && typeof complete === "boolean" ? { type: "snapshot", id, users, complete } : undefined;
+    return isCount(id) && users !== undefined && typeof complete === "boolean"
+      ? { type: "snapshot", id, users, complete }
+      : undefined;
   },
   presence: ({ users: list }) => {
     const users = readUsers(list);
@@ -115,11 +138,20 @@ const READERS: Record<ServerFrame["type"], Reader> = {
   ack: ({ id }) => (isCount(id) ? { type: "ack", id } : undefined),
   error: ({ id, code, message, remediation, retryAfterMs }) =>
     isText(code) && isText(message) && isText(remediation) && (id === undefined || isCount(id))
-      ? { type: "error", ...(id !== undefined && { id }), code, message, remediation, ...(isCount(retryAfterMs) && { retryAfterMs }) }
+      ? {
+          type: "error",
+          ...(id !== undefined && { id }),
+          code,
+          message,
+          remediation,
+          ...(isCount(retryAfterMs) && { retryAfterMs }),
+        }
       : undefined,
   token_expiring: ({ expiresAt }) => (isTime(expiresAt) ? { type: "token_expiring", expiresAt } : undefined),
   reconnect: ({ afterMs, withinMs, reason }) =>
-    isCount(afterMs) && isCount(withinMs) && isText(reason) ? { type: "reconnect", afterMs, withinMs, reason } : undefined,
+    isCount(afterMs) && isCount(withinMs) && isText(reason)
+      ? { type: "reconnect", afterMs, withinMs, reason }
+      : undefined,
 };
 
 /** Reads a frame. What this version does not know, or cannot read, is `undefined`: it is ignored. */
@@ -143,7 +175,8 @@ const utf8 = new TextEncoder();
 export function checkUserId(userId: string): void {
   if (!isText(userId) || userId === "") throw failure.invalidUserId("A user id is a string of at least 1 byte.");
   const bytes = utf8.encode(userId).length;
-  if (bytes > USER_ID_BYTES) throw failure.invalidUserId(`A user id has at most ${USER_ID_BYTES} bytes, this one has ${bytes}.`);
+  if (bytes > USER_ID_BYTES)
+    throw failure.invalidUserId(`A user id has at most ${USER_ID_BYTES} bytes, this one has ${bytes}.`);
   if (/\p{Cc}/u.test(userId)) throw failure.invalidUserId("A user id has no control characters.");
 }
 

@@ -3,7 +3,14 @@ import { closeDuty, closeFacts } from "./codes.js";
 import { failure, HerenowError } from "./errors.js";
 import { clientFrame, pages, parseServerFrame } from "./frames.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
-import { ACTIVITY_WINDOW_MS, BACKOFF_CAP_MS, CONNECT_TIMEOUT_MS, REQUESTS_WAITING, REQUEST_TIMEOUT_MS, WATCH_RETRY_MS } from "./limits.js";
+import {
+  ACTIVITY_WINDOW_MS,
+  BACKOFF_CAP_MS,
+  CONNECT_TIMEOUT_MS,
+  REQUESTS_WAITING,
+  REQUEST_TIMEOUT_MS,
+  WATCH_RETRY_MS,
+} from "./limits.js";
 import { PresenceMap } from "./presence-map.js";
 import { Requests } from "./requests.js";
 import type { Outcome, Request, RequestBody } from "./requests.js";
@@ -18,7 +25,12 @@ export type Output =
   | { readonly type: "open"; readonly token: string }
   | { readonly type: "send"; readonly frame: ClientFrame }
   | { readonly type: "drop" }
-  | { readonly type: "state"; readonly state: ConnectionState; readonly reason?: HerenowError; readonly retryInMs?: number }
+  | {
+      readonly type: "state";
+      readonly state: ConnectionState;
+      readonly reason?: HerenowError;
+      readonly retryInMs?: number;
+    }
   | { readonly type: "changes"; readonly changes: readonly PresenceChange[] }
   | { readonly type: "answer"; readonly ticket: number; readonly outcome: Outcome }
   | { readonly type: "error"; readonly error: HerenowError };
@@ -280,7 +292,9 @@ export class Connection {
   }
 
   #refused(frame: Extract<ServerFrame, { type: "error" }>, now: number): void {
-    const error = new HerenowError(frame.code, frame.message, frame.remediation ?? "", { retryAfterMs: frame.retryAfterMs });
+    const error = new HerenowError(frame.code, frame.message, frame.remediation ?? "", {
+      retryAfterMs: frame.retryAfterMs,
+    });
     const request = frame.id === undefined ? undefined : this.#requests.finish(frame.id);
     if (request?.body.type === "watch" && PASSING.has(frame.code)) {
       this.#requests.push({ ...request, users: [], notBefore: now + (frame.retryAfterMs ?? WATCH_RETRY_MS) });

@@ -111,4 +111,5 @@ export class Requests {
 }
 
 /** How a request ended. */
-export type Outcome = { readonly ok: true; readonly users: Presence[] } | { readonly ok: false; readonly error: HerenowError };
+export type Outcome =
+  { readonly ok: true; readonly users: Presence[] } | { readonly ok: false; readonly error: HerenowError };

@@ -105,7 +105,8 @@ export function serviceUrl(text: string | URL): URL {
   }
   if (url.protocol === "http:") url.protocol = "ws:";
   if (url.protocol === "https:") url.protocol = "wss:";
-  if (url.protocol !== "ws:" && url.protocol !== "wss:") throw failure.invalidOption("`url` must begin with ws, wss, http or https.");
+  if (url.protocol !== "ws:" && url.protocol !== "wss:")
+    throw failure.invalidOption("`url` must begin with ws, wss, http or https.");
   if (url.pathname === "/") url.pathname = "/v1/connect";
   url.hash = "";
   return url;

@@ -47,7 +47,13 @@ test("one sees another come, change and leave", async () => {
   await until(() => ana.presence("ben")?.text === "writing", "the text");
   ben.close();
   await until(() => ana.presence("ben")?.status === "offline", "offline");
-  assert.deepEqual(seen, [[undefined, "offline"], ["offline", "online"], ["online", "idle"], ["idle", "dnd"], ["dnd", "offline"]]);
+  assert.deepEqual(seen, [
+    [undefined, "offline"],
+    ["offline", "online"],
+    ["online", "idle"],
+    ["idle", "dnd"],
+    ["dnd", "offline"],
+  ]);
   assert.equal(server.frames("bye").length, 1);
 });
 
@@ -58,7 +64,10 @@ test("watches share one watch list and close by themselves", async () => {
   const one = ana.watch(["ben", "cat"], () => {});
   const two = ana.watch(["ben"], () => {});
   await until(() => ana.presence("ben"), "ben");
-  assert.deepEqual(server.frames("watch").map((f) => f.users), [["ben", "cat"]]);
+  assert.deepEqual(
+    server.frames("watch").map((f) => f.users),
+    [["ben", "cat"]],
+  );
   one.close();
   await until(() => server.frames("unwatch").length === 1, "unwatch");
   assert.deepEqual(server.frames("unwatch")[0].users, ["cat"]);
@@ -99,7 +108,10 @@ test("a cut connection comes back and watches again; nobody sees it inside the g
   ana.on("state", ({ state, reason }) => states.push([state, reason?.code]));
   server.cut();
   await until(() => ana.state === "open" && ben.state === "open" && states.length > 0, "both are back");
-  assert.deepEqual(states, [["reconnecting", "connection_lost"], ["open", undefined]]);
+  assert.deepEqual(states, [
+    ["reconnecting", "connection_lost"],
+    ["open", undefined],
+  ]);
   await until(() => server.frames("watch").length === 2, "watched again");
   await ben.setStatus({ status: "dnd" });
   await until(() => seen.at(-1) === "dnd", "changes come over the new connection");
@@ -131,7 +143,10 @@ test("heartbeats go on while the connection is quiet", async () => {
   ana.setActivity("background");
   await until(() => server.frames("heartbeat").length >= 5, "heartbeats");
   assert.ok(server.frames("heartbeat").every((frame) => frame.activity === "background"));
-  assert.ok(server.frames("heartbeat").some((frame) => frame.id !== undefined), "an answer is asked when nothing is heard");
+  assert.ok(
+    server.frames("heartbeat").some((frame) => frame.id !== undefined),
+    "an answer is asked when nothing is heard",
+  );
   assert.equal(ana.state, "open");
 });
 
@@ -204,7 +219,14 @@ test("a query answers in the order asked and watches nobody", async () => {
   const opened = ana.connect();
   const answer = await ana.query(["cat", "ben", "cat"]);
   await opened;
-  assert.deepEqual(answer.map((p) => [p.userId, p.status]), [["cat", "offline"], ["ben", "online"], ["cat", "offline"]]);
+  assert.deepEqual(
+    answer.map((p) => [p.userId, p.status]),
+    [
+      ["cat", "offline"],
+      ["ben", "online"],
+      ["cat", "offline"],
+    ],
+  );
   assert.equal(ana.presence("ben"), undefined);
   assert.deepEqual(await ana.query([]), []);
 });
@@ -228,9 +250,16 @@ test("options that cannot work are refused with a remediation", () => {
   assert.throws(() => new HerenowClient({ url: "ws://x", WebSocket }), { code: "invalid_option" });
 });
 
-test("without a global WebSocket the error names the option", { skip: globalThis.WebSocket !== undefined && "this runtime has one" }, () => {
-  assert.throws(() => new HerenowClient({ url: "ws://x", token: () => "t" }), (error) => error.code === "no_websocket" && /`WebSocket` option/.test(error.remediation));
-});
+test(
+  "without a global WebSocket the error names the option",
+  { skip: globalThis.WebSocket !== undefined && "this runtime has one" },
+  () => {
+    assert.throws(
+      () => new HerenowClient({ url: "ws://x", token: () => "t" }),
+      (error) => error.code === "no_websocket" && /`WebSocket` option/.test(error.remediation),
+    );
+  },
+);
 
 test("a listener that throws stops nobody else", async () => {
   const server = await serve();
@@ -263,5 +292,9 @@ test("a token callback that fails is tried again", async () => {
   const states = [];
   ana.on("state", ({ state, reason }) => states.push([state, reason?.code]));
   await ana.connect();
-  assert.deepEqual(states, [["connecting", undefined], ["reconnecting", "token_failed"], ["open", undefined]]);
+  assert.deepEqual(states, [
+    ["connecting", undefined],
+    ["reconnecting", "token_failed"],
+    ["open", undefined],
+  ]);
 });

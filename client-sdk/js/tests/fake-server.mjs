@@ -13,7 +13,8 @@ const FILES = {
   "/demo.js": [new URL("demo.js", PAGE), "text/javascript; charset=utf-8"],
   "/herenow.js": [BUNDLE, "text/javascript; charset=utf-8"],
 };
-const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
+const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'";
 
 const DEFAULTS = {
   heartbeatIntervalMs: 1_000,
@@ -37,7 +38,10 @@ export class FakeServer {
   #users = new Map();
   #counter = 0;
   #http = createServer((request, response) => void this.#serve(request, response));
-  #upgrades = new WebSocketServer({ noServer: true, handleProtocols: (all) => (all.has("herenow.v1.json") ? "herenow.v1.json" : false) });
+  #upgrades = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (all) => (all.has("herenow.v1.json") ? "herenow.v1.json" : false),
+  });
 
   static async start(options = {}) {
     const server = new FakeServer();
@@ -75,7 +79,8 @@ export class FakeServer {
 
   async #serve(request, response) {
     const { pathname } = new URL(request.url, this.url);
-    const json = (status, body) => response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    const json = (status, body) =>
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     if (pathname === "/demo/config") return json(200, { wsPath: "/v1/connect", names: this.options.names });
     if (pathname === "/demo/token" && request.method === "POST") {
       let body = "";
@@ -90,10 +95,18 @@ export class FakeServer {
 
   #upgrade(request, socket, head) {
     if (this.refuse !== undefined) return socket.end(`HTTP/1.1 ${this.refuse} No\r\ncontent-length: 0\r\n\r\n`);
-    const entry = (request.headers["sec-websocket-protocol"] ?? "").split(/, */).find((part) => part.startsWith("bearer."));
+    const entry = (request.headers["sec-websocket-protocol"] ?? "")
+      .split(/, */)
+      .find((part) => part.startsWith("bearer."));
     this.#upgrades.handleUpgrade(request, socket, head, (ws) => {
       const query = new URL(request.url, this.url).searchParams;
-      const session = { socket: ws, watches: new Set(), activity: query.get("activity") ?? "active", query, send: (frame) => ws.readyState === ws.OPEN && ws.send(JSON.stringify(frame)) };
+      const session = {
+        socket: ws,
+        watches: new Set(),
+        activity: query.get("activity") ?? "active",
+        query,
+        send: (frame) => ws.readyState === ws.OPEN && ws.send(JSON.stringify(frame)),
+      };
       ws.on("message", (data) => this.#frame(session, JSON.parse(data.toString())));
       ws.on("close", () => this.#lost(session));
       ws.on("error", () => {});
@@ -106,7 +119,16 @@ export class FakeServer {
     session.user = Buffer.from(token.split(".")[1] ?? "", "base64url").toString();
     this.sessions.add(session);
     const { heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs } = this.options;
-    session.send({ type: "welcome", session: `fake-0/${(this.#counter += 1)}`, userId: session.user, heartbeatIntervalMs, heartbeatTimeoutMs, idleAfterMs, freshForMs, serverTime: new Date().toISOString() });
+    session.send({
+      type: "welcome",
+      session: `fake-0/${(this.#counter += 1)}`,
+      userId: session.user,
+      heartbeatIntervalMs,
+      heartbeatTimeoutMs,
+      idleAfterMs,
+      freshForMs,
+      serverTime: new Date().toISOString(),
+    });
     this.#settle(session.user);
   }
 
@@ -122,7 +144,12 @@ export class FakeServer {
       this.#settle(session.user);
     } else if (frame.type === "watch" || frame.type === "query") {
       if (frame.type === "watch") for (const user of frame.users) session.watches.add(user);
-      session.send({ type: "snapshot", id: frame.id, users: frame.users.map((user) => this.#shown(user, session.user)), complete: true });
+      session.send({
+        type: "snapshot",
+        id: frame.id,
+        users: frame.users.map((user) => this.#shown(user, session.user)),
+        complete: true,
+      });
     } else if (frame.type === "unwatch") {
       for (const user of frame.users) session.watches.delete(user);
       session.send({ type: "ack", id: frame.id });
@@ -161,7 +188,13 @@ export class FakeServer {
     user.grace = undefined;
     const live = sessions.length > 0;
     const claimed = user.claim?.status;
-    const truth = !live ? "offline" : ["idle", "dnd", "online"].includes(claimed) ? claimed : sessions.some((s) => s.activity === "active") ? "online" : "idle";
+    const truth = !live
+      ? "offline"
+      : ["idle", "dnd", "online"].includes(claimed)
+        ? claimed
+        : sessions.some((s) => s.activity === "active")
+          ? "online"
+          : "idle";
     const text = live && claimed !== "invisible" ? { text: user.claim?.text, emoji: user.claim?.emoji } : {};
     const own = { status: truth, ...text, ...(claimed === "invisible" && live && { invisible: true }) };
     const shown = claimed === "invisible" ? { status: "offline" } : own;
@@ -173,10 +206,15 @@ export class FakeServer {
     const before = user[side];
     if (before !== undefined && JSON.stringify(before.value) === JSON.stringify(value)) return;
     const lastUpdated = before?.value.status === value.status ? before.lastUpdated : new Date().toISOString();
-    user[side] = { value, lastUpdated, version: `0000000100000000${(this.#counter += 1).toString(16).padStart(12, "0")}` };
+    user[side] = {
+      value,
+      lastUpdated,
+      version: `0000000100000000${(this.#counter += 1).toString(16).padStart(12, "0")}`,
+    };
     for (const session of this.sessions) {
       const isOwn = session.user === name;
-      if (session.watches.has(name) && isOwn === (side === "own")) session.send({ type: "presence", users: [this.#shown(name, session.user)] });
+      if (session.watches.has(name) && isOwn === (side === "own"))
+        session.send({ type: "presence", users: [this.#shown(name, session.user)] });
     }
   }
 
@@ -188,7 +226,8 @@ export class FakeServer {
 }
 
 /** A token that the fake server takes for a user's. */
-export const tokenOf = (user, more = "") => `name.${Buffer.from(user).toString("base64url")}${more === "" ? "" : `.${more}`}`;
+export const tokenOf = (user, more = "") =>
+  `name.${Buffer.from(user).toString("base64url")}${more === "" ? "" : `.${more}`}`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const server = await FakeServer.start({ port: Number(process.env.PORT ?? 0), gracePeriodMs: 2_000 });

@@ -4,8 +4,14 @@ import { test } from "node:test";
 import { Connection } from "../dist/herenow.js";
 
 const WELCOME = {
-  type: "welcome", session: "g-0/1", userId: "ana", heartbeatIntervalMs: 20_000, heartbeatTimeoutMs: 30_000,
-  idleAfterMs: 300_000, freshForMs: 20_000, serverTime: "2026-01-01T00:00:00.000Z",
+  type: "welcome",
+  session: "g-0/1",
+  userId: "ana",
+  heartbeatIntervalMs: 20_000,
+  heartbeatTimeoutMs: 30_000,
+  idleAfterMs: 300_000,
+  freshForMs: 20_000,
+  serverTime: "2026-01-01T00:00:00.000Z",
 };
 
 /** A connection, its clock, and what it wanted done since it was last asked. */
@@ -53,7 +59,12 @@ class Bench {
   }
 }
 
-const presence = (userId, status, n) => ({ userId, status, lastUpdated: null, version: `00000001aaaaaaaa${String(n).padStart(12, "0")}` });
+const presence = (userId, status, n) => ({
+  userId,
+  status,
+  lastUpdated: null,
+  version: `00000001aaaaaaaa${String(n).padStart(12, "0")}`,
+});
 const opened = () => {
   const bench = new Bench();
   bench.open();
@@ -64,7 +75,10 @@ const opened = () => {
 test("connecting asks for a token, opens with it, and is open at the welcome", () => {
   const bench = new Bench();
   bench.do((c) => c.connect());
-  assert.deepEqual(bench.taken(), [{ type: "state", state: "connecting" }, { type: "token", reason: "connect" }]);
+  assert.deepEqual(bench.taken(), [
+    { type: "state", state: "connecting" },
+    { type: "token", reason: "connect" },
+  ]);
   bench.do((c) => c.tokenReady("t.t.t", 0));
   assert.deepEqual(bench.taken(), [{ type: "open", token: "t.t.t" }]);
   bench.receive(WELCOME);
@@ -80,7 +94,11 @@ test("a heartbeat goes out every interval and says what the person does", () => 
   bench.pass(10_000);
   bench.receive({ type: "presence", users: [] });
   bench.pass(10_000);
-  assert.deepEqual(bench.frames(), [{ type: "heartbeat", activity: "idle" }], "something was heard: no answer is asked");
+  assert.deepEqual(
+    bench.frames(),
+    [{ type: "heartbeat", activity: "idle" }],
+    "something was heard: no answer is asked",
+  );
 });
 
 test("a heartbeat asks for an answer when nothing was heard for an interval; without one the connection is dead", () => {
@@ -128,10 +146,17 @@ test("attempts to come back wait longer and longer, until a connection has laste
 
 test("an activity that flaps costs few frames, and the last one is said", () => {
   const bench = opened();
-  for (const activity of ["idle", "active", "idle", "active", "background"]) bench.do((c) => c.setActivity(activity, bench.now));
-  assert.deepEqual(bench.frames().map((f) => f.activity), ["idle"]);
+  for (const activity of ["idle", "active", "idle", "active", "background"])
+    bench.do((c) => c.setActivity(activity, bench.now));
+  assert.deepEqual(
+    bench.frames().map((f) => f.activity),
+    ["idle"],
+  );
   bench.pass(250);
-  assert.deepEqual(bench.frames().map((f) => f.activity), ["background"]);
+  assert.deepEqual(
+    bench.frames().map((f) => f.activity),
+    ["background"],
+  );
   bench.do((c) => c.setActivity("active", bench.now));
   bench.do((c) => c.setActivity("background", bench.now));
   bench.pass(1_000);
@@ -155,32 +180,47 @@ test("a handshake that never ends is given up", () => {
   bench.do((c) => c.tokenReady("t", 0));
   bench.taken();
   bench.pass(10_000);
-  assert.deepEqual(bench.taken().map((o) => o.type), ["drop", "state"]);
+  assert.deepEqual(
+    bench.taken().map((o) => o.type),
+    ["drop", "state"],
+  );
 });
 
 test("the whole watch list is sent again after a reconnect, at most 1,000 users a frame", () => {
   const bench = opened();
   const users = Array.from({ length: 2_500 }, (_, i) => `user ${i}`);
   bench.do((c) => c.watch(users, [], bench.now));
-  assert.deepEqual(bench.frames().map((f) => f.users.length), [1_000, 1_000, 500]);
+  assert.deepEqual(
+    bench.frames().map((f) => f.users.length),
+    [1_000, 1_000, 500],
+  );
   bench.do((c) => c.watch([], ["user 0"], bench.now));
   bench.close(1006);
   bench.pass(250);
   bench.taken();
   bench.reopen();
   const again = bench.frames();
-  assert.deepEqual(again.map((f) => f.type), ["watch", "watch", "watch"]);
-  assert.deepEqual(again.flatMap((f) => f.users), users.slice(1));
+  assert.deepEqual(
+    again.map((f) => f.type),
+    ["watch", "watch", "watch"],
+  );
+  assert.deepEqual(
+    again.flatMap((f) => f.users),
+    users.slice(1),
+  );
 });
 
 test("frames stay under 64 KiB however long the ids are", () => {
   const bench = opened();
-  const users = Array.from({ length: 1_000 }, (_, i) => `${i}`.padEnd(128, "\""));
+  const users = Array.from({ length: 1_000 }, (_, i) => `${i}`.padEnd(128, '"'));
   bench.do((c) => c.watch(users, [], bench.now));
   const frames = bench.frames();
   assert.ok(frames.length > 1);
   for (const frame of frames) assert.ok(Buffer.byteLength(JSON.stringify(frame)) <= 65_536);
-  assert.deepEqual(frames.flatMap((f) => f.users), users);
+  assert.deepEqual(
+    frames.flatMap((f) => f.users),
+    users,
+  );
 });
 
 test("changes are told, and an older record never", () => {
@@ -188,7 +228,9 @@ test("changes are told, and an older record never", () => {
   bench.do((c) => c.watch(["ben"], [], bench.now));
   const [{ id }] = bench.frames();
   bench.receive({ type: "snapshot", id, users: [presence("ben", "online", 2)], complete: true });
-  assert.deepEqual(bench.taken("changes"), [{ type: "changes", changes: [{ presence: presence("ben", "online", 2), previous: undefined }] }]);
+  assert.deepEqual(bench.taken("changes"), [
+    { type: "changes", changes: [{ presence: presence("ben", "online", 2), previous: undefined }] },
+  ]);
   bench.receive({ type: "presence", users: [presence("ben", "offline", 1)] });
   assert.deepEqual(bench.taken("changes"), []);
 });
@@ -216,7 +258,10 @@ test("a reconnect frame moves the client within its window, and the close that c
   bench.pass(2_999);
   assert.deepEqual(bench.taken(), []);
   bench.pass(1);
-  assert.deepEqual(bench.taken().map((o) => o.type), ["drop", "state", "token"]);
+  assert.deepEqual(
+    bench.taken().map((o) => o.type),
+    ["drop", "state", "token"],
+  );
 
   const other = opened();
   other.receive({ type: "reconnect", afterMs: 1_000, withinMs: 4_000, reason: "shutdown" });
@@ -268,7 +313,9 @@ test("what a caller asked survives a reconnect and ends in time", () => {
   bench.reopen();
   const [query] = bench.frames();
   bench.receive({ type: "snapshot", id: query.id, users: [presence("ben", "online", 1)], complete: true });
-  assert.deepEqual(bench.taken("answer"), [{ type: "answer", ticket: 7, outcome: { ok: true, users: [presence("ben", "online", 1)] } }]);
+  assert.deepEqual(bench.taken("answer"), [
+    { type: "answer", ticket: 7, outcome: { ok: true, users: [presence("ben", "online", 1)] } },
+  ]);
   bench.do((c) => c.request(8, { type: "query", users: ["ben"] }, bench.now));
   bench.pass(10_000);
   assert.equal(bench.taken("answer")[0].outcome.error.code, "timeout");
@@ -276,7 +323,8 @@ test("what a caller asked survives a reconnect and ends in time", () => {
 
 test("pages of a snapshot are one answer, and no more than 8 requests are on the way", () => {
   const bench = opened();
-  for (let ticket = 0; ticket < 20; ticket += 1) bench.do((c) => c.request(ticket, { type: "query", users: ["ben"] }, bench.now));
+  for (let ticket = 0; ticket < 20; ticket += 1)
+    bench.do((c) => c.request(ticket, { type: "query", users: ["ben"] }, bench.now));
   const sent = bench.frames();
   assert.equal(sent.length, 8);
   bench.receive({ type: "snapshot", id: sent[0].id, users: [presence("ben", "online", 1)], complete: false });
@@ -288,7 +336,8 @@ test("pages of a snapshot are one answer, and no more than 8 requests are on the
 
 test("a refused request is an error with message and remediation; a refused watch is an event, and tried again if that may help", () => {
   const bench = opened();
-  const refuse = (id, code) => bench.receive({ type: "error", id, code, message: "m", remediation: "r", retryAfterMs: 250 });
+  const refuse = (id, code) =>
+    bench.receive({ type: "error", id, code, message: "m", remediation: "r", retryAfterMs: 250 });
   bench.do((c) => c.request(1, { type: "status", status: "dnd" }, bench.now));
   refuse(bench.frames()[0].id, "forbidden");
   const { error } = bench.taken("answer")[0].outcome;
@@ -310,7 +359,10 @@ test("closing says bye, lets go, and fails what was asked", () => {
   bench.taken();
   bench.do((c) => c.close(bench.now));
   const [bye, drop, answer, state] = bench.taken();
-  assert.deepEqual([bye.frame, drop.type, answer.outcome.error.code, state.state], [{ type: "bye" }, "drop", "closed", "closed"]);
+  assert.deepEqual(
+    [bye.frame, drop.type, answer.outcome.error.code, state.state],
+    [{ type: "bye" }, "drop", "closed", "closed"],
+  );
 });
 
 test("a client that waits tries at once when the network is back", () => {
@@ -318,12 +370,24 @@ test("a client that waits tries at once when the network is back", () => {
   bench.close(1006);
   bench.taken();
   bench.do((c) => c.wake());
-  assert.deepEqual(bench.taken().map((o) => o.type), ["token"]);
+  assert.deepEqual(
+    bench.taken().map((o) => o.type),
+    ["token"],
+  );
 });
 
 test("nonsense from the gateway changes nothing", () => {
   const bench = opened();
-  for (const text of ["", "null", "[]", "{", '{"type":"presence","users":{}}', '{"type":"__proto__"}', '{"type":"ack","id":1e400}', '{"type":"snapshot","id":99,"users":[],"complete":true}']) {
+  for (const text of [
+    "",
+    "null",
+    "[]",
+    "{",
+    '{"type":"presence","users":{}}',
+    '{"type":"__proto__"}',
+    '{"type":"ack","id":1e400}',
+    '{"type":"snapshot","id":99,"users":[],"complete":true}',
+  ]) {
     bench.do((c) => c.text(text, bench.now));
   }
   assert.deepEqual(bench.taken(), []);

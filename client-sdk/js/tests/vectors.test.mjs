@@ -4,36 +4,57 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { backoffDelay, clientFrame, closeDuty, moveDelay, parseServerFrame, PresenceMap } from "../dist/herenow.js";
 
-const vectors = (name) => JSON.parse(readFileSync(new URL(`../../../protocol/vectors/${name}.json`, import.meta.url), "utf8"));
+const vectors = (name) =>
+  JSON.parse(readFileSync(new URL(`../../../protocol/vectors/${name}.json`, import.meta.url), "utf8"));
 const each = (cases, name, run) => {
   assert.ok(cases.length > 0, "the vectors are there");
   for (const one of cases) test(`${one.clause} ${name(one)}`, () => run(one));
 };
 
-each(vectors("client_frames"), (c) => c.name, ({ frame, fields, json }) => {
-  const { expiresAtMs, ...rest } = fields;
-  const made = clientFrame(frame, expiresAtMs === undefined ? rest : { ...rest, expiresAt: new Date(expiresAtMs) });
-  const text = JSON.stringify(made);
-  assert.ok(text.startsWith('{"type":'));
-  assert.deepEqual(JSON.parse(text), json);
-});
+each(
+  vectors("client_frames"),
+  (c) => c.name,
+  ({ frame, fields, json }) => {
+    const { expiresAtMs, ...rest } = fields;
+    const made = clientFrame(frame, expiresAtMs === undefined ? rest : { ...rest, expiresAt: new Date(expiresAtMs) });
+    const text = JSON.stringify(made);
+    assert.ok(text.startsWith('{"type":'));
+    assert.deepEqual(JSON.parse(text), json);
+  },
+);
 
-each(vectors("server_frames"), (c) => c.name, ({ text, understood }) => {
-  assert.deepEqual(parseServerFrame(text) ?? null, understood);
-});
+each(
+  vectors("server_frames"),
+  (c) => c.name,
+  ({ text, understood }) => {
+    assert.deepEqual(parseServerFrame(text) ?? null, understood);
+  },
+);
 
 const { backoff, afterReconnectFrame } = vectors("backoff");
-each(backoff, (c) => `attempt ${c.attempt}, random ${c.random}`, ({ attempt, random, delayMs }) => {
-  assert.equal(backoffDelay(attempt, random), delayMs);
-});
-each(afterReconnectFrame, (c) => `after ${c.afterMs} within ${c.withinMs}, random ${c.random}`, (c) => {
-  assert.equal(moveDelay(c.afterMs, c.withinMs, c.random), c.delayMs);
-});
+each(
+  backoff,
+  (c) => `attempt ${c.attempt}, random ${c.random}`,
+  ({ attempt, random, delayMs }) => {
+    assert.equal(backoffDelay(attempt, random), delayMs);
+  },
+);
+each(
+  afterReconnectFrame,
+  (c) => `after ${c.afterMs} within ${c.withinMs}, random ${c.random}`,
+  (c) => {
+    assert.equal(moveDelay(c.afterMs, c.withinMs, c.random), c.delayMs);
+  },
+);
 
-each(vectors("close_codes"), (c) => `close ${c.code}`, ({ code, duty }) => {
-  // A browser's name for a connection that ended without a close frame is 1006.
-  assert.equal(closeDuty(code ?? 1006), duty);
-});
+each(
+  vectors("close_codes"),
+  (c) => `close ${c.code}`,
+  ({ code, duty }) => {
+    // A browser's name for a connection that ended without a close frame is 1006.
+    assert.equal(closeDuty(code ?? 1006), duty);
+  },
+);
 
 const { ascending, invalid } = vectors("versions");
 const record = (version) => ({ userId: "ana", status: "online", lastUpdated: null, version });
@@ -44,17 +65,25 @@ test("SDK-V1 versions ascend", () => {
     assert.ok(ascending[i - 1].version < ascending[i].version);
   }
 });
-each(invalid, (c) => `no version: ${JSON.stringify(c.version)}`, ({ version }) => assert.deepEqual(read(version), []));
+each(
+  invalid,
+  (c) => `no version: ${JSON.stringify(c.version)}`,
+  ({ version }) => assert.deepEqual(read(version), []),
+);
 
-each(vectors("presence_map"), (c) => c.name, ({ steps }) => {
-  const map = new PresenceMap();
-  for (const [index, step] of steps.entries()) {
-    const changes = [...map.advance(step.at), ...carryOut(map, step), ...map.advance(step.at)];
-    const where = `step ${index}: ${step.do} at ${step.at}`;
-    assert.deepEqual([...new Set(changes.map((c) => c.presence.userId))].sort(), [...step.changed].sort(), where);
-    assert.deepEqual(Object.fromEntries(map.values().map((p) => [p.userId, p])), step.view, where);
-  }
-});
+each(
+  vectors("presence_map"),
+  (c) => c.name,
+  ({ steps }) => {
+    const map = new PresenceMap();
+    for (const [index, step] of steps.entries()) {
+      const changes = [...map.advance(step.at), ...carryOut(map, step), ...map.advance(step.at)];
+      const where = `step ${index}: ${step.do} at ${step.at}`;
+      assert.deepEqual([...new Set(changes.map((c) => c.presence.userId))].sort(), [...step.changed].sort(), where);
+      assert.deepEqual(Object.fromEntries(map.values().map((p) => [p.userId, p])), step.view, where);
+    }
+  },
+);
 
 function carryOut(map, step) {
   const actions = {

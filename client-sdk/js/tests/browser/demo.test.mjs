@@ -105,10 +105,15 @@ test("who closes the tab is offline within the grace period and a second", async
   await bens.close();
   await shows(ana, "Ben", "offline");
   const seen = await recorded(ana, "Ben");
-  assert.deepEqual(seen.map((entry) => entry.status), ["offline"]);
+  assert.deepEqual(
+    seen.map((entry) => entry.status),
+    ["offline"],
+  );
   const took = seen[0].at - closed;
   assert.ok(took <= GRACE_MS + 1_000 + SLACK_MS, `offline after ${took} ms`);
-  await row(ana, "Ben").locator(".status-since", { hasText: /last seen (just now|\d+ s ago)/ }).waitFor();
+  await row(ana, "Ben")
+    .locator(".status-since", { hasText: /last seen (just now|\d+ s ago)/ })
+    .waitFor();
 });
 
 test("who leaves is offline at once", async () => {
@@ -209,6 +214,9 @@ test("cut off from the service, everybody is unknown and nobody offline", async 
   await shows(ana, "Ana", "unknown");
   await shows(ana, "Ben", "unknown");
   assert.deepEqual(await statuses(ana, "Ana"), ["unknown"]);
-  assert.ok(problems.every((problem) => problem.includes("WebSocket") || problem.includes("ERR_CONNECTION_REFUSED")), String(problems));
+  assert.ok(
+    problems.every((problem) => problem.includes("WebSocket") || problem.includes("ERR_CONNECTION_REFUSED")),
+    String(problems),
+  );
   problems = [];
 });
