@@ -16,8 +16,12 @@ use crate::connection::{Reader, Writer, connect};
 use crate::token::Issuer;
 use crate::track::Tracker;
 
-/// How long the watched users may take to be seen at first: a fresh cluster has partitions to claim.
-const PRESENT_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take until changes are seen at all: a fresh cluster has partitions to claim, and says nothing
+/// negative of them until it has heard every gateway.
+const STEADY_LIMIT: Duration = Duration::from_secs(60);
+/// How often in a row every user's change must be seen before the measurement, and how long each may take.
+const STEADY_ROUNDS: u32 = 4;
+const ROUND_LIMIT: Duration = Duration::from_secs(1);
 /// How often the watcher, which changes nothing, gives a sign of life.
 const BEAT: Duration = Duration::from_secs(5);
 /// How often it is looked whether everybody, or every change, was seen.
@@ -148,8 +152,7 @@ async fn watcher(plan: &Plan, flippers: &[Flipper], tracker: &Shared) -> anyhow:
 
 async fn change(plan: &Plan, flippers: &mut [Flipper], tracker: &Shared) -> anyhow::Result<Outcome> {
     let everybody = flippers.len();
-    let seen = wait(PRESENT_LIMIT, || tracker.borrow().present() == everybody).await;
-    ensure!(seen, "{} of {everybody} users were seen in {PRESENT_LIMIT:?}", tracker.borrow().present());
+    steady(flippers, tracker).await?;
 
     let mut lateness = Histogram::new_with_bounds(1, 60_000_000, 3)?;
     let start = clock::now();
@@ -179,15 +182,44 @@ async fn change(plan: &Plan, flippers: &mut [Flipper], tracker: &Shared) -> anyh
     })
 }
 
+/// Changes everybody, and waits until it was seen, until that has succeeded some times in a row.
+async fn steady(flippers: &mut [Flipper], tracker: &Shared) -> anyhow::Result<()> {
+    let end = clock::now() + STEADY_LIMIT;
+    let mut rounds = 0;
+    while rounds < STEADY_ROUNDS {
+        ensure!(
+            clock::now() < end,
+            "changes were not seen within {ROUND_LIMIT:?} of their making, for {STEADY_LIMIT:?}"
+        );
+        for flipper in &mut *flippers {
+            flip(flipper, tracker, false).await?;
+        }
+        let seen = wait(ROUND_LIMIT, || {
+            let tracker = tracker.borrow();
+            flippers.iter().all(|flipper| tracker.shown(&flipper.user) == Some(status(flipper.activity)))
+        });
+        rounds = if seen.await { rounds + 1 } else { 0 };
+        tracker.borrow_mut().forget();
+    }
+    Ok(())
+}
+
+const fn status(activity: Activity) -> Status {
+    match activity {
+        Activity::Active => Status::Online,
+        Activity::Idle | Activity::Background => Status::Idle,
+    }
+}
+
 /// Changes what a user does, and notes when.
 async fn flip(flipper: &mut Flipper, tracker: &Shared, counts: bool) -> anyhow::Result<Instant> {
-    let (activity, status) = match flipper.activity {
-        Activity::Active => (Activity::Idle, Status::Idle),
-        Activity::Idle | Activity::Background => (Activity::Active, Status::Online),
+    let activity = match flipper.activity {
+        Activity::Active => Activity::Idle,
+        Activity::Idle | Activity::Background => Activity::Active,
     };
     flipper.activity = activity;
     let at = clock::now();
-    tracker.borrow_mut().changed(&flipper.user, status, at, counts);
+    tracker.borrow_mut().changed(&flipper.user, status(activity), at, counts);
     let frame = ClientFrame::Heartbeat { activity: Some(activity), id: None };
     flipper.writer.send(&frame).await.context("a watched user's session ended")?;
     Ok(at)

@@ -15,7 +15,8 @@ struct Change {
 }
 
 /// Matches what the watcher sees with what was changed. A change that is overtaken by a later one of its user is
-/// conflated: the watcher is told the latest value, as the contract says.
+/// conflated: the watcher is told the latest value, as the contract says. Where a status could stand for several
+/// changes it is taken for the oldest, so that a loss makes the result worse and never better.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     under_way: HashMap<String, VecDeque<Change>>,
@@ -62,8 +63,13 @@ impl Tracker {
         u64::try_from(open).unwrap_or(u64::MAX)
     }
 
-    /// How many users the watcher sees as online or idle.
-    pub(crate) fn present(&self) -> usize {
-        self.shown.values().filter(|status| matches!(status, Status::Online | Status::Idle)).count()
+    /// What the watcher sees of a user.
+    pub(crate) fn shown(&self, user: &str) -> Option<Status> {
+        self.shown.get(user).copied()
+    }
+
+    /// Forgets what was not seen yet.
+    pub(crate) fn forget(&mut self) {
+        self.under_way.clear();
     }
 }
