@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
 use herenow_coordinator_server::{CoordinatorServer, Discard, Setup, Status, TransitionSink};
-use herenow_gateway_server::{GatewayServer, Parts};
+use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError};
 use herenow_protocol::{Incarnation, Placement};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -82,19 +82,17 @@ pub enum StartError {
     Config(#[from] LoadError),
     /// The gateway could not start.
     #[error("gateway.{0}")]
-    Gateway(herenow_gateway_server::StartError),
+    Gateway(GatewayError),
     /// The coordinator could not start.
     #[error(transparent)]
     Coordinator(#[from] herenow_coordinator_server::StartError),
 }
 
-impl From<herenow_gateway_server::StartError> for StartError {
-    fn from(error: herenow_gateway_server::StartError) -> Self {
+impl From<GatewayError> for StartError {
+    fn from(error: GatewayError) -> Self {
         match error {
-            herenow_gateway_server::StartError::Config(why) => {
-                Self::Config(LoadError::under("gateway", &why))
-            }
-            other => Self::Gateway(other),
+            GatewayError::Config(why) => Self::Config(LoadError::under("gateway", &why)),
+            error @ (GatewayError::Listen { .. } | GatewayError::System(_)) => Self::Gateway(error),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use herenow_gateway_server::auth::Algorithm;
+use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
 
 /// Whom a token lets its bearer watch.
@@ -66,7 +67,7 @@ pub struct Claims {
 
 /// A key that signs tokens.
 pub struct Signer {
-    algorithm: Algorithm,
+    algorithm: jsonwebtoken::Algorithm,
     key: EncodingKey,
     issuer: Option<String>,
     audience: Option<String>,
@@ -89,16 +90,15 @@ impl Signer {
         issuer: Option<String>,
         audience: Option<String>,
     ) -> anyhow::Result<Self> {
-        let read = match algorithm {
-            Algorithm::HS256 => Ok(EncodingKey::from_secret(key)),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(key),
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(key),
-            Algorithm::EdDSA => EncodingKey::from_ed_pem(key),
-            _ => anyhow::bail!("{algorithm:?} is not supported: use HS256, ES256, EdDSA or RS256"),
+        let (library, read) = match algorithm {
+            Algorithm::HS256 => (jsonwebtoken::Algorithm::HS256, Ok(EncodingKey::from_secret(key))),
+            Algorithm::ES256 => (jsonwebtoken::Algorithm::ES256, EncodingKey::from_ec_pem(key)),
+            Algorithm::EdDSA => (jsonwebtoken::Algorithm::EdDSA, EncodingKey::from_ed_pem(key)),
+            Algorithm::RS256 => (jsonwebtoken::Algorithm::RS256, EncodingKey::from_rsa_pem(key)),
         };
         let key =
             read.map_err(|error| anyhow::anyhow!("the key is no private key for {algorithm:?}: {error}"))?;
-        Ok(Self { algorithm, key, issuer, audience })
+        Ok(Self { algorithm: library, key, issuer, audience })
     }
 
     /// Makes a token.
@@ -117,15 +117,5 @@ impl Signer {
             watch,
         };
         Ok(jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &self.key)?)
-    }
-}
-
-/// The library's name for a configured algorithm.
-pub(crate) const fn algorithm(configured: herenow_gateway_server::auth::Algorithm) -> Algorithm {
-    match configured {
-        herenow_gateway_server::auth::Algorithm::HS256 => Algorithm::HS256,
-        herenow_gateway_server::auth::Algorithm::ES256 => Algorithm::ES256,
-        herenow_gateway_server::auth::Algorithm::EdDSA => Algorithm::EdDSA,
-        herenow_gateway_server::auth::Algorithm::RS256 => Algorithm::RS256,
     }
 }

@@ -53,7 +53,7 @@ impl Service {
     }
 
     /// The bystander is where it was, and whoever watches still hears of it.
-    async fn is_unharmed(mut self) {
+    async fn stays_unharmed(mut self) {
         assert_eq!(self.witness.query(&["bystander"]).await[0].status, Status::Online);
         self.bystander.bye().await;
         self.witness.sees("bystander", Status::Offline).await;
@@ -92,7 +92,7 @@ async fn bad_frames_get_an_error_and_the_socket_stays_open() {
     client.send_text(long).await;
     assert_eq!(client.error().await, ErrorCode::InvalidUserId);
     service.counted("herenow_gateway_frame_errors_total", "invalid_json");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn batches_and_watch_lists_have_limits() {
     let list: Vec<String> = users(1_000, 500);
     let list: Vec<&str> = list.iter().map(String::as_str).collect();
     assert_eq!(client.watch(&list).await.len(), 500, "exactly the limit is taken");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn broken_sockets_are_closed_with_a_code() {
         assert_eq!(raw.closed().await, Some(number), "{what}");
     }
     service.counted("herenow_gateway_closes_total", "binary_frame");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -163,16 +163,16 @@ async fn a_frame_of_exactly_the_limit_is_read() {
     assert_eq!(text.len(), limit::FRAME_BYTES);
     client.send_message(Message::text(text)).await;
     assert_eq!(client.answer(7).await, Ok(()));
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 /// Tokens that are not accepted.
 fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
     let minute = Duration::from_secs(60);
-    let hs256 = jsonwebtoken::Algorithm::HS256;
     let make = |key: &str, issuer: &str, audience: &str| {
         let signer =
-            Signer::new(hs256, key.as_bytes(), Some(issuer.to_owned()), Some(audience.to_owned())).unwrap();
+            Signer::new(Algorithm::HS256, key.as_bytes(), Some(issuer.to_owned()), Some(audience.to_owned()))
+                .unwrap();
         signer.sign("ana", "presence:read", Watch::Everybody, minute).unwrap()
     };
     let good = make(KEY, ISSUER, AUDIENCE);
@@ -225,7 +225,7 @@ async fn bad_tokens_are_refused_before_the_upgrade_and_over_rest() {
     let answer = get(service.at, "/status/ana", None).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "missing_token"));
     service.counted("herenow_gateway_request_errors_total", "invalid_token");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn bad_handshakes_are_refused() {
     }
     let plain = get(service.at, "/v1/connect", Some(&person("ana"))).await;
     assert_eq!(plain.code(), "invalid_handshake");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn half_a_request_is_hung_up_on() {
     // Whether something is answered first does not matter: the exchange ends.
     let _ = exchange(service.at, b"GET /status/ana HTTP/1.1\r\nHost: x\r\nAuthoriz").await;
     let _ = exchange(service.at, b"\x16\x03\x01 this is no HTTP\r\n\r\n").await;
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }
 
 #[tokio::test]
@@ -286,5 +286,5 @@ async fn bad_requests_get_a_problem_with_a_code() {
     let long = format!("/status/{}", segment(&"é".repeat(65)));
     assert_eq!(get(service.at, &long, Some(&token)).await.code(), "invalid_user_id");
     service.counted("herenow_gateway_request_errors_total", "batch_too_long");
-    service.is_unharmed().await;
+    service.stays_unharmed().await;
 }

@@ -62,7 +62,7 @@ impl Dev {
         let key = random_key()?;
         let config = self.config(&key)?;
         let signer = Arc::new(Signer::new(
-            jsonwebtoken::Algorithm::HS256,
+            Algorithm::HS256,
             key.as_bytes(),
             Some(ISSUER.to_owned()),
             Some(AUDIENCE.to_owned()),

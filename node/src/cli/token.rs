@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use herenow_gateway_server::auth::{AuthConfig, KeySource};
-use jsonwebtoken::Algorithm;
+use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
 
 use super::config::FileArg;
 use super::say;
@@ -94,7 +93,7 @@ impl Token {
         };
         let algorithm = match (self.algorithm, &auth) {
             (Some(with), _) => Algorithm::from(with),
-            (None, Some(auth)) => crate::token::algorithm(auth.algorithm),
+            (None, Some(auth)) => auth.algorithm,
             (None, None) => anyhow::bail!("--algorithm: must be given without --config"),
         };
         let key = match (&self.key_file, &auth) {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of frame among all")]
 
 pub mod http;
 pub mod raw;
@@ -33,7 +34,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes tokens as the service under test accepts them.
 pub fn signer() -> Signer {
-    let algorithm = jsonwebtoken::Algorithm::HS256;
+    let algorithm = herenow_gateway_server::auth::Algorithm::HS256;
     Signer::new(algorithm, KEY.as_bytes(), Some(ISSUER.to_owned()), Some(AUDIENCE.to_owned())).unwrap()
 }
 
