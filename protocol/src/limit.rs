@@ -24,7 +24,7 @@ pub const BODY_BYTES: usize = 256 * 1024;
 pub const MESSAGE_BYTES: usize = 256 * 1024;
 /// Most entries of one page of a snapshot, so that a page stays well under [`MESSAGE_BYTES`] with full texts.
 pub const SNAPSHOT_PAGE_ENTRIES: usize = 500;
-/// Most sessions of one page of a sync.
-pub const SYNC_PAGE_SESSIONS: usize = 500;
+/// Most sessions of one page of a sync, and most ended ones: together they stay under [`MESSAGE_BYTES`].
+pub const SYNC_PAGE_SESSIONS: usize = 400;
 /// Most users of one page of a partition listed to a backend.
 pub const LIST_PAGE_USERS: usize = 1_000;

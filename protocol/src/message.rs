@@ -134,6 +134,19 @@ pub struct Sync {
     pub last: bool,
     /// The sessions.
     pub sessions: Vec<SessionRecord>,
+    /// Those that ended of late: a new owner must go on with the grace that was given them.
+    pub ended: Vec<Ended>,
+}
+
+/// A session that ended of late.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// The session as it was.
+    pub record: SessionRecord,
+    /// How it ended.
+    pub how: Ending,
+    /// How long ago, in milliseconds.
+    pub ago_ms: u64,
 }
 
 /// Asks for users' presence, answered by [`Snapshot`] pages to the gateway.

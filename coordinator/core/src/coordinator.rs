@@ -459,12 +459,12 @@ impl Coordinator {
         if stream.synced && (origin.incarnation, seq) < (stream.incarnation, stream.last) {
             return;
         }
-        let Some(records) = stream.assemble(sync) else { return };
+        let Some(whole) = stream.assemble(sync) else { return };
         stream.set_synced(origin.incarnation, seq);
         self.stats.syncs += 1;
-        let missing = stream.sessions.len().saturating_sub(records.len()) as u64;
+        let missing = stream.sessions.len().saturating_sub(whole.sessions.len()) as u64;
         let grace = self.gateways.grace(&origin.gateway, missing, now.mono, &self.config);
-        state.replace(&origin, records, grace, now, &self.config);
+        state.replace(&origin, whole, grace, now, &self.config);
         self.settle(now);
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use herenow_protocol::api::{Cause, Change};
-use herenow_protocol::message::{Entry, SessionChange, SessionRecord, Shown};
+use herenow_protocol::message::{Ended, Ending, Entry, SessionChange, SessionRecord, Shown};
 use herenow_protocol::{
     Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId, UserKey,
     Version,
@@ -15,7 +15,7 @@ use herenow_protocol::{
 use crate::claims::Claims;
 use crate::derive::derive;
 use crate::session::{Holder, Lease, Session};
-use crate::stream::Stream;
+use crate::stream::{Stream, Whole};
 use crate::user::User;
 use crate::{Config, Transition};
 
@@ -93,11 +93,12 @@ impl PartitionState {
         }
     }
 
-    /// R3: what the gateway says replaces what was known of it. Who is missing was lost.
+    /// R3: what the gateway says replaces what was known of it. Who ended of late has the rest of its grace; who is
+    /// missing without a word was lost.
     pub(crate) fn replace(
         &mut self,
         origin: &Origin,
-        records: Vec<SessionRecord>,
+        whole: Whole,
         grace: MonoTime,
         now: Now,
         config: &Config,
@@ -107,16 +108,55 @@ impl PartitionState {
             .get_mut(&origin.gateway)
             .map(|s| std::mem::take(&mut s.sessions))
             .unwrap_or_default();
-        let listed: hashbrown::HashSet<SessionNumber> = records.iter().map(|record| record.number).collect();
+        let listed: hashbrown::HashSet<SessionNumber> =
+            whole.sessions.iter().map(|record| record.number).collect();
         let cause = if self.settled { Cause::Connected } else { Cause::Rebuilt };
-        for (number, key) in known.into_iter().filter(|(number, _)| !listed.contains(number)) {
+        let mut accounted = listed;
+        for ended in whole.ended {
+            let (number, key) = (ended.record.number, ended.record.key);
+            let cause = ended_cause(ended.how);
+            self.replace_ended(origin, ended, &known, grace, now);
+            self.evaluate(key, cause, now, config);
+            accounted.insert(number);
+        }
+        for (number, key) in known.into_iter().filter(|(number, _)| !accounted.contains(number)) {
             self.lose(origin, number, key, grace);
             self.evaluate(key, Cause::GraceOver, now, config);
         }
-        for record in records {
+        for record in whole.sessions {
             let key = record.key;
             self.open(origin, record, now, config);
             self.evaluate(key, cause, now, config);
+        }
+    }
+
+    /// A session that ended before the sync. One that this owner has not lost itself is taken in for the rest of its
+    /// grace, unless its device is back; one that left or was silent is gone.
+    fn replace_ended(
+        &mut self,
+        origin: &Origin,
+        ended: Ended,
+        known: &std::collections::HashMap<SessionNumber, UserKey>,
+        grace: MonoTime,
+        now: Now,
+    ) {
+        let record = ended.record;
+        let (number, key) = (record.number, record.key);
+        if ended.how != Ending::Lost {
+            if let Some(user) = self.users.get_mut(&key) {
+                user.sessions.retain(|session| !session.is(origin, number));
+            }
+            return;
+        }
+        let until = MonoTime::from_millis(grace.as_millis().saturating_sub(ended.ago_ms));
+        let held =
+            self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
+        let back = self.users.get(&key).is_some_and(|user| user.has_device(&record.device));
+        if held && known.contains_key(&number) {
+            self.lose(origin, number, key, until);
+        } else if !held && !back && until > now.mono && !self.settled {
+            let user = self.users.entry(key).or_insert_with(|| User::new(record.user.clone()));
+            user.sessions.push(session(origin, record, Lease::Grace(until)));
         }
     }
 
@@ -133,8 +173,8 @@ impl PartitionState {
         let Some(stream) = self.streams.get_mut(&origin.gateway) else { return };
         stream.sessions.insert(record.number, record.key);
         self.make_room(config.max_users_per_partition, record.key);
-        let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user));
-        let device = record.device;
+        let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user.clone()));
+        let device = record.device.clone();
         // The device is back: its lost session has been waiting for this one.
         user.sessions.retain(|s| {
             let waiting = matches!(s.lease, Lease::Grace(_)) && s.device.as_ref() == Some(&device);
@@ -143,14 +183,7 @@ impl PartitionState {
         if user.sessions.len() >= config.max_sessions_per_user {
             user.sessions.remove(0);
         }
-        user.sessions.push(Session {
-            holder: Holder::Gateway(origin.clone(), record.number),
-            device: Some(device),
-            kind: record.kind,
-            activity: record.activity,
-            since: record.since,
-            lease: Lease::Live,
-        });
+        user.sessions.push(session(origin, record, Lease::Live));
     }
 
     fn close(
@@ -158,25 +191,18 @@ impl PartitionState {
         origin: &Origin,
         number: SessionNumber,
         key: UserKey,
-        how: herenow_protocol::message::Ending,
+        how: Ending,
         grace: MonoTime,
     ) -> Cause {
-        use herenow_protocol::message::Ending;
         if let Some(stream) = self.streams.get_mut(&origin.gateway) {
             stream.sessions.remove(&number);
         }
-        let cause = match how {
-            Ending::Lost => {
-                self.lose(origin, number, key, grace);
-                return Cause::GraceOver;
-            }
-            Ending::Bye => Cause::Left,
-            Ending::Silent => Cause::Silent,
-        };
-        if let Some(user) = self.users.get_mut(&key) {
+        if how == Ending::Lost {
+            self.lose(origin, number, key, grace);
+        } else if let Some(user) = self.users.get_mut(&key) {
             user.sessions.retain(|session| !session.is(origin, number));
         }
-        cause
+        ended_cause(how)
     }
 
     fn lose(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, grace: MonoTime) {
@@ -288,6 +314,25 @@ impl PartitionState {
         for (_, key) in idle.into_iter().take(most / 8 + 1) {
             self.forget(key);
         }
+    }
+}
+
+const fn ended_cause(how: Ending) -> Cause {
+    match how {
+        Ending::Bye => Cause::Left,
+        Ending::Lost => Cause::GraceOver,
+        Ending::Silent => Cause::Silent,
+    }
+}
+
+fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {
+    Session {
+        holder: Holder::Gateway(origin.clone(), record.number),
+        device: Some(record.device),
+        kind: record.kind,
+        activity: record.activity,
+        since: record.since,
+        lease,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use herenow_protocol::message::{SessionRecord, Sync};
+use herenow_protocol::message::{Ended, SessionRecord, Sync};
 use herenow_protocol::{Incarnation, MonoTime, SessionNumber, UserKey};
 
 /// One upward stream.
@@ -30,7 +30,14 @@ struct Assembly {
     incarnation: Incarnation,
     seq: u64,
     next_page: u16,
-    sessions: Vec<SessionRecord>,
+    whole: Whole,
+}
+
+/// All that a sync says.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    pub(crate) sessions: Vec<SessionRecord>,
+    pub(crate) ended: Vec<Ended>,
 }
 
 /// What to do with a report.
@@ -72,19 +79,21 @@ impl Stream {
     }
 
     /// Takes a page of a sync; the whole, when this was the last page.
-    pub(crate) fn assemble(&mut self, page: Sync) -> Option<Vec<SessionRecord>> {
+    pub(crate) fn assemble(&mut self, page: Sync) -> Option<Whole> {
         let incarnation = page.origin.incarnation;
         if page.page == 0 {
-            self.assembly = Some(Assembly { incarnation, seq: page.seq, next_page: 0, sessions: Vec::new() });
+            self.assembly =
+                Some(Assembly { incarnation, seq: page.seq, next_page: 0, whole: Whole::default() });
         }
         let assembly = self.assembly.as_mut()?;
         if (assembly.incarnation, assembly.seq, assembly.next_page) != (incarnation, page.seq, page.page) {
             self.assembly = None;
             return None;
         }
-        assembly.sessions.extend(page.sessions);
+        assembly.whole.sessions.extend(page.sessions);
+        assembly.whole.ended.extend(page.ended);
         assembly.next_page = assembly.next_page.checked_add(1)?;
-        if page.last { self.assembly.take().map(|whole| whole.sessions) } else { None }
+        if page.last { self.assembly.take().map(|assembly| assembly.whole) } else { None }
     }
 
     /// A whole sync was applied.

@@ -40,17 +40,17 @@ impl Gateway {
         let command = match claim {
             Ok(command) => command,
             Err(message) => {
-                self.post_error(slot, Some(id), ErrorCode::InvalidValue, message.to_owned(), out);
+                self.post_error(slot, Some(id), ErrorCode::InvalidValue, message.to_owned(), now, out);
                 return;
             }
         };
         let late = |end: WallTime| end <= now.wall;
         if matches!(&command, ClaimCommand::Manual { expires_at: Some(end), .. } if late(*end)) {
             let message = "the field `expiresAt` is in the past".to_owned();
-            self.post_error(slot, Some(id), ErrorCode::InvalidValue, message, out);
+            self.post_error(slot, Some(id), ErrorCode::InvalidValue, message, now, out);
             return;
         }
-        if !self.take_request(slot, id, out) {
+        if !self.take_request(slot, id, now, out) {
             return;
         }
         let Some(caller) = self.caller(slot, id) else { return };
@@ -96,7 +96,7 @@ impl Gateway {
     pub(crate) fn claim_again(&mut self, number: u64, now: Now, out: &mut Vec<Output>) {
         let Some(state) = self.pending.claims.get(&number) else { return };
         if now.mono >= state.due {
-            self.finish_claim(number, Err(ErrorCode::Unavailable), out);
+            self.finish_claim(number, Err(ErrorCode::Unavailable), now, out);
             return;
         }
         out.push(Output::Up(Up::Claim(state.message.clone())));
@@ -116,13 +116,14 @@ impl Gateway {
             self.learn(partition, claimed.entry.key, Known::new(epoch, claimed.entry.clone()), now, out);
             (Version { epoch, n: claimed.entry.n() }, claimed)
         });
-        self.finish_claim(done.request, outcome, out);
+        self.finish_claim(done.request, outcome, now, out);
     }
 
     fn finish_claim(
         &mut self,
         number: u64,
         outcome: Result<(Version, herenow_protocol::message::Claimed), ErrorCode>,
+        now: Now,
         out: &mut Vec<Output>,
     ) {
         let Some(state) = self.pending.claims.remove(&number) else { return };
@@ -132,10 +133,10 @@ impl Gateway {
                 let Some((slot, id)) = self.still_there(caller) else { return };
                 self.close_request(slot);
                 match outcome {
-                    Ok(_) => self.post(slot, &ServerFrame::Ack { id }, out),
+                    Ok(_) => self.post(slot, &ServerFrame::Ack { id }, now, out),
                     Err(code) => {
                         let message = "the owner of the partition did not take the claim".to_owned();
-                        self.post_error(slot, Some(id), code, message, out);
+                        self.post_error(slot, Some(id), code, message, now, out);
                     }
                 }
             }

@@ -51,6 +51,12 @@ pub struct Config {
     /// How long after its token ran out a session is closed. Default 5 s.
     #[serde(with = "herenow_protocol::duration")]
     pub token_leeway: Duration,
+    /// How long sessions that ended are remembered for a new owner, which must go on with their grace. Default 60 s;
+    /// not shorter than any grace the coordinators give.
+    #[serde(with = "herenow_protocol::duration")]
+    pub ended_kept: Duration,
+    /// Most sessions that ended are remembered of one partition, the latest ones. Default 2,000.
+    pub max_ended: usize,
     /// Most sessions of this gateway. Default 100,000.
     pub max_sessions: usize,
     /// Most sessions of one user at this gateway. Default 20.
@@ -83,6 +89,8 @@ impl Default for Config {
             request_timeout: Duration::from_secs(1),
             token_warning: Duration::from_secs(60),
             token_leeway: Duration::from_secs(5),
+            ended_kept: Duration::from_secs(60),
+            max_ended: 2_000,
             max_sessions: 100_000,
             max_sessions_per_user: 20,
             max_watches: 5_000,

@@ -78,7 +78,9 @@ impl Gateway {
             }
             Some(Item::Watched { id, users, sent }) => {
                 let page = users.get(sent..).unwrap_or_default().iter().take(USERS_PER_FRAME);
-                let page = page.map(|(user, key)| self.presence_of(user, *key, *key == own, now)).collect();
+                let page: Vec<_> =
+                    page.map(|(user, key)| (*key, self.presence_of(user, *key, *key == own, now))).collect();
+                let page = page.into_iter().map(|(key, presence)| self.noted(key, presence)).collect();
                 let sent = sent + USERS_PER_FRAME;
                 let complete = sent >= users.len();
                 frame.push_str(&encode(&ServerFrame::Snapshot { id, users: page, complete }));
@@ -147,11 +149,23 @@ impl Gateway {
             frame.push_str(encoded);
             return;
         }
-        let text = encode(&self.presence_of(&watched.id, key, key == own, now));
+        let presence = self.presence_of(&watched.id, key, key == own, now);
+        let text = encode(&self.noted(key, presence));
         frame.push_str(&text);
         if shared && let Some(watched) = self.watch.get_mut(index) {
             watched.encoded = Some(text.into_boxed_str());
         }
+    }
+
+    /// Remembers that somebody was told less than is known when all is well, so that it is told better in time.
+    fn noted(&mut self, key: UserKey, presence: Presence) -> Presence {
+        if presence.as_of.is_some() || presence.status == Status::Unknown {
+            let partition = self.placement.partition(key);
+            if let Some(view) = self.view(partition) {
+                view.told_worse = true;
+            }
+        }
+        presence
     }
 
     /// A user as somebody may see it, with what is known here.

@@ -110,9 +110,9 @@ impl Gateway {
                 self.renewed(slot, id, viewer, token_expires, now, out);
             }
             Input::NotRenewed { slot, id, code } => {
-                self.post_error(slot, id, code, "the token is not accepted".to_owned(), out);
+                self.post_error(slot, id, code, "the token is not accepted".to_owned(), now, out);
             }
-            Input::Closed(slot, how) => self.closed(slot, how, out),
+            Input::Closed(slot, how) => self.closed(slot, how, now, out),
             Input::Down(delta) => self.on_delta(delta, now, out),
             Input::Message(message) => self.on_message(message, now, out),
             Input::Beat(beat) => self.on_beat(&beat, now, out),
@@ -121,7 +121,7 @@ impl Gateway {
             Input::Claim { ticket, user, command } => self.on_claim(ticket, user, command, now, out),
             Input::Explain { ticket, user } => self.on_explain(ticket, &user, now, out),
             Input::List(request) => out.push(Output::Up(herenow_protocol::message::Up::List(request))),
-            Input::Drain { within_ms } => self.drain(within_ms, out),
+            Input::Drain { within_ms } => self.drain(within_ms, now, out),
         }
         self.flush_reports(now.mono, out);
     }
@@ -139,6 +139,7 @@ impl Gateway {
         if now.mono >= self.scan_due {
             self.forgive_stall(now.mono);
             self.scan(now, out);
+            self.uplink.prune(now.mono, &self.config);
             self.scanned_at = now.mono;
             self.scan_due = now.mono.after(self.scan_interval());
         }

@@ -60,9 +60,9 @@ impl Gateway {
             fresh_for_ms: millis(config.fresh_for),
             server_time: now.wall,
         });
-        self.post(slot, &welcome, out);
+        self.post(slot, &welcome, now, out);
         if let Some(within_ms) = self.draining {
-            self.post(slot, &reconnect(within_ms), out);
+            self.post(slot, &reconnect(within_ms), now, out);
         }
     }
 
@@ -90,13 +90,13 @@ impl Gateway {
                 let claim = crate::claim::manual(status, text, emoji, expires_at);
                 self.on_session_claim(slot, id, claim, now, out);
             }
-            ClientFrame::Bye {} => self.end(slot, Ending::Bye, CloseCode::Normal, out),
+            ClientFrame::Bye {} => self.end(slot, Ending::Bye, CloseCode::Normal, now, out),
         }
     }
 
     pub(crate) fn on_bad_frame(&mut self, slot: Slot, error: FrameError, now: Now, out: &mut Vec<Output>) {
         if self.admit(slot, now, out) {
-            self.post_error(slot, error.id, error.code, error.message, out);
+            self.post_error(slot, error.id, error.code, error.message, now, out);
         }
     }
 
@@ -113,7 +113,7 @@ impl Gateway {
         if session.spend(now.mono, &self.config) {
             return true;
         }
-        self.end(slot, Ending::Lost, CloseCode::RateLimited, out);
+        self.end(slot, Ending::Lost, CloseCode::RateLimited, now, out);
         false
     }
 
@@ -133,7 +133,7 @@ impl Gateway {
             self.set_activity(slot, activity, now);
         }
         if let Some(id) = id {
-            self.post(slot, &ServerFrame::Ack { id }, out);
+            self.post(slot, &ServerFrame::Ack { id }, now, out);
         }
     }
 
@@ -170,7 +170,7 @@ impl Gateway {
     ) {
         let Some(session) = self.session(slot).filter(|session| !session.over) else { return };
         if session.viewer.user != viewer.user {
-            self.end(slot, Ending::Lost, CloseCode::UserChanged, out);
+            self.end(slot, Ending::Lost, CloseCode::UserChanged, now, out);
             return;
         }
         session.token_expires = token_expires;
@@ -181,14 +181,14 @@ impl Gateway {
             self.watch_again(slot, now, out);
         }
         if let Some(id) = id {
-            self.post(slot, &ServerFrame::Ack { id }, out);
+            self.post(slot, &ServerFrame::Ack { id }, now, out);
         }
     }
 
     /// The connection is gone.
-    pub(crate) fn closed(&mut self, slot: Slot, how: Ending, out: &mut Vec<Output>) {
+    pub(crate) fn closed(&mut self, slot: Slot, how: Ending, now: Now, out: &mut Vec<Output>) {
         if self.session(slot).is_some_and(|session| !session.over) {
-            self.finish(slot, how, out);
+            self.finish(slot, how, now, out);
         }
         if let Some(place) = self.sessions.get_mut(slot.0 as usize) {
             *place = None;
@@ -196,19 +196,19 @@ impl Gateway {
     }
 
     /// The gateway ends a session: it reports that, and has the connection closed.
-    pub(crate) fn end(&mut self, slot: Slot, how: Ending, code: CloseCode, out: &mut Vec<Output>) {
+    pub(crate) fn end(&mut self, slot: Slot, how: Ending, code: CloseCode, now: Now, out: &mut Vec<Output>) {
         if self.session(slot).is_some_and(|session| !session.over) {
-            self.finish(slot, how, out);
+            self.finish(slot, how, now, out);
             out.push(Output::Close(slot, code));
         }
     }
 
-    fn finish(&mut self, slot: Slot, how: Ending, out: &mut Vec<Output>) {
+    fn finish(&mut self, slot: Slot, how: Ending, now: Now, out: &mut Vec<Output>) {
         let Some(session) = self.session(slot) else { return };
         session.over = true;
         session.dirty = Vec::new();
         let watches = std::mem::take(&mut session.watches);
-        let (number, key, partition) = (session.number, session.key, session.partition);
+        let (record, key, partition) = (session.record(), session.key, session.partition);
         self.live -= 1;
         if let Some(slots) = self.by_user.get_mut(&key) {
             slots.retain(|other| *other != slot);
@@ -216,7 +216,7 @@ impl Gateway {
                 self.by_user.remove(&key);
             }
         }
-        self.uplink.push(partition, slot, SessionChange::Closed { number, key, how });
+        self.uplink.close(partition, slot, record, how, now.mono, &self.config);
         for index in watches {
             self.unwatch_one(slot, index, out);
         }
@@ -232,45 +232,45 @@ impl Gateway {
             let leeway = session.token_expires.after(self.config.token_leeway);
             if session.is_silent(now.mono, &self.config) {
                 self.stats.silent_sessions += 1;
-                self.end(slot, Ending::Silent, CloseCode::HeartbeatTimeout, out);
+                self.end(slot, Ending::Silent, CloseCode::HeartbeatTimeout, now, out);
             } else if now.wall >= leeway {
-                self.end(slot, Ending::Lost, CloseCode::TokenExpired, out);
+                self.end(slot, Ending::Lost, CloseCode::TokenExpired, now, out);
             } else if !session.token_warned
                 && now.wall.after(self.config.token_warning) >= session.token_expires
             {
-                self.warn_of_token(slot, out);
+                self.warn_of_token(slot, now, out);
             } else if let Some(activity) = session.inferred(now.mono, self.config.idle_after) {
                 self.set_activity(slot, activity, now);
             }
         }
     }
 
-    fn warn_of_token(&mut self, slot: Slot, out: &mut Vec<Output>) {
+    fn warn_of_token(&mut self, slot: Slot, now: Now, out: &mut Vec<Output>) {
         let Some(session) = self.session(slot) else { return };
         session.token_warned = true;
         let expires_at = session.token_expires;
-        self.post(slot, &ServerFrame::TokenExpiring { expires_at }, out);
+        self.post(slot, &ServerFrame::TokenExpiring { expires_at }, now, out);
     }
 
-    pub(crate) fn drain(&mut self, within_ms: u64, out: &mut Vec<Output>) {
+    pub(crate) fn drain(&mut self, within_ms: u64, now: Now, out: &mut Vec<Output>) {
         self.draining = Some(within_ms);
         for index in 0..self.sessions.len() {
             if let Ok(slot) = u32::try_from(index).map(Slot)
                 && self.session(slot).is_some_and(|session| !session.over)
             {
-                self.post(slot, &reconnect(within_ms), out);
+                self.post(slot, &reconnect(within_ms), now, out);
             }
         }
     }
 
     /// Sends a frame; a session that reads too slowly for its answers is closed.
-    pub(crate) fn post(&mut self, slot: Slot, frame: &ServerFrame, out: &mut Vec<Output>) {
+    pub(crate) fn post(&mut self, slot: Slot, frame: &ServerFrame, now: Now, out: &mut Vec<Output>) {
         let most = self.config.max_outbox_bytes;
         let Some(session) = self.session(slot).filter(|session| !session.over) else { return };
         if session.post(frame, most) {
             self.ready(slot, out);
         } else {
-            self.end(slot, Ending::Lost, CloseCode::SlowConsumer, out);
+            self.end(slot, Ending::Lost, CloseCode::SlowConsumer, now, out);
         }
     }
 
@@ -280,10 +280,11 @@ impl Gateway {
         id: Option<u64>,
         code: ErrorCode,
         message: String,
+        now: Now,
         out: &mut Vec<Output>,
     ) {
         self.stats.frame_errors += 1;
-        self.post(slot, &ServerFrame::error(id, code, message), out);
+        self.post(slot, &ServerFrame::error(id, code, message), now, out);
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a gateway tells the owners of its sessions (R3, R4): numbered reports, and all of it again when asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use herenow_protocol::message::{GatewayBeat, Report, SessionChange, SessionRecord, StreamBeat, Sync, Up};
+use herenow_protocol::message::{
+    Ended, Ending, GatewayBeat, Report, SessionChange, SessionRecord, StreamBeat, Sync, Up,
+};
 use herenow_protocol::{Epoch, MonoTime, Origin, Partition, SessionNumber, limit};
 
 use crate::Config;
@@ -15,6 +17,8 @@ struct Stream {
     pending: Vec<SessionChange>,
     sent_at: Option<MonoTime>,
     sessions: BTreeMap<SessionNumber, Slot>,
+    /// Sessions that ended of late, the latest last.
+    ended: VecDeque<(MonoTime, Ending, SessionRecord)>,
 }
 
 /// Most changes of one report: each may carry the longest ids and the message stays under its limit.
@@ -54,6 +58,36 @@ impl Uplink {
             self.waiting.push(partition);
         }
         stream.pending.push(change);
+    }
+
+    /// Notes the end of a session, and remembers it for an owner that has yet to come.
+    pub(crate) fn close(
+        &mut self,
+        partition: Partition,
+        slot: Slot,
+        record: SessionRecord,
+        how: Ending,
+        now: MonoTime,
+        config: &Config,
+    ) {
+        self.push(partition, slot, SessionChange::Closed { number: record.number, key: record.key, how });
+        let stream = self.streams.entry(partition).or_default();
+        stream.ended.push_back((now, how, record));
+        while stream.ended.len() > config.max_ended {
+            stream.ended.pop_front();
+        }
+    }
+
+    /// Forgets sessions that ended long ago.
+    pub(crate) fn prune(&mut self, now: MonoTime, config: &Config) {
+        for stream in self.streams.values_mut() {
+            while stream.ended.front().is_some_and(|(at, ..)| now.since(*at) > config.ended_kept) {
+                stream.ended.pop_front();
+            }
+            if stream.ended.is_empty() && stream.ended.capacity() > 0 {
+                stream.ended = VecDeque::new();
+            }
+        }
     }
 
     /// When the next report is to be sent: at once after a silence of one window, else at its end.
@@ -97,8 +131,10 @@ impl Uplink {
         stream.send(&self.origin, partition, epoch_seen, now, out);
         let sessions: Vec<SessionRecord> =
             stream.sessions.values().filter_map(|slot| record(*slot)).collect();
-        let pages = sessions.chunks(limit::SYNC_PAGE_SESSIONS).count().max(1);
-        let mut rest = sessions.into_iter();
+        let ended: Vec<Ended> =
+            stream.ended.iter().map(|(at, how, record)| ended(*at, *how, record, now)).collect();
+        let pages = sessions.len().max(ended.len()).div_ceil(limit::SYNC_PAGE_SESSIONS).max(1);
+        let (mut rest, mut rest_ended) = (sessions.into_iter(), ended.into_iter());
         for page in 0..pages {
             out(Up::Sync(Sync {
                 origin: self.origin.clone(),
@@ -108,6 +144,7 @@ impl Uplink {
                 page: u16::try_from(page).unwrap_or(u16::MAX),
                 last: page + 1 == pages,
                 sessions: rest.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),
+                ended: rest_ended.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),
             }));
         }
     }
@@ -120,6 +157,10 @@ impl Uplink {
             .collect();
         GatewayBeat { origin: self.origin.clone(), streams }
     }
+}
+
+fn ended(at: MonoTime, how: Ending, record: &SessionRecord, now: MonoTime) -> Ended {
+    Ended { record: record.clone(), how, ago_ms: herenow_protocol::time::millis(now.since(at)) }
 }
 
 impl Stream {

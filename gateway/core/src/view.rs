@@ -6,10 +6,9 @@ use herenow_protocol::{Epoch, MonoTime, Now, WallTime};
 use crate::Config;
 
 /// How far what is known of a partition can be trusted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Freshness {
     /// As good as the owner's.
-    #[default]
     Fresh,
     /// True when its owner was last heard.
     Stale,
@@ -40,8 +39,20 @@ pub(crate) struct View {
     confirmed_at: Option<MonoTime>,
     /// The same for people.
     pub(crate) confirmed_wall: Option<WallTime>,
-    /// What watchers were told last.
-    told: Freshness,
+    /// How it stood when that was last looked at.
+    level: Option<Level>,
+    /// Somebody was told a value that was not fresh, since all were last told.
+    pub(crate) told_worse: bool,
+}
+
+/// How far the whole view can be trusted; the better is the greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Level {
+    Unknown,
+    Stale,
+    /// It has all that an owner has published that has not settled.
+    CaughtUp,
+    Fresh,
 }
 
 /// What a delta is to this view.
@@ -63,7 +74,8 @@ impl View {
             epoch,
             confirmed_at: self.confirmed_at,
             confirmed_wall: self.confirmed_wall,
-            told: self.told,
+            level: self.level,
+            told_worse: self.told_worse,
             ..Self::default()
         };
         pulling
@@ -75,6 +87,7 @@ impl View {
         self.settled = false;
         self.n = 0;
         self.behind_since = None;
+        self.level = None;
     }
 
     /// Full values of everything watched were taken.
@@ -138,15 +151,22 @@ impl View {
         self.caught_up_at.is_some_and(|at| now.since(at) < config.stale_after)
     }
 
-    /// Whether the trust has changed since watchers were told; they are taken to be told now. A view that was never
-    /// certain has told nobody anything yet.
+    /// Whether watchers must be told anew because the trust has changed: always when it is less than before; when it
+    /// is more, only if somebody was told something less.
     pub(crate) fn has_turned(&mut self, now: MonoTime, config: &Config) -> bool {
-        let freshness = self.freshness(now, config);
-        let turned = self.confirmed_at.is_some() && freshness != self.told;
-        if turned {
-            self.told = freshness;
+        let level = match self.freshness(now, config) {
+            Freshness::Fresh => Level::Fresh,
+            Freshness::Stale | Freshness::Unknown if self.is_caught_up(now, config) => Level::CaughtUp,
+            Freshness::Stale => Level::Stale,
+            Freshness::Unknown => Level::Unknown,
+        };
+        let before = self.level.replace(level).unwrap_or(level);
+        let worse = level < before;
+        let better = self.told_worse && (level > before || level == Level::Fresh);
+        if better {
+            self.told_worse = false;
         }
-        turned
+        worse || better
     }
 
     /// R11: how far the whole view can be trusted.

@@ -22,14 +22,14 @@ impl Gateway {
         now: Now,
         out: &mut Vec<Output>,
     ) {
-        let Some(users) = self.checked(slot, id, users, out) else { return };
+        let Some(users) = self.checked(slot, id, users, now, out) else { return };
         let keyed = self.keyed(slot, &users);
         if !self.has_room(slot, &keyed) {
             let message = format!("a session watches at most {} users", self.config.max_watches);
-            self.post_error(slot, Some(id), ErrorCode::TooManyWatches, message, out);
+            self.post_error(slot, Some(id), ErrorCode::TooManyWatches, message, now, out);
             return;
         }
-        if !self.take_request(slot, id, out) {
+        if !self.take_request(slot, id, now, out) {
             return;
         }
         for (user, key) in &keyed {
@@ -44,12 +44,13 @@ impl Gateway {
         slot: Slot,
         id: u64,
         users: &[String],
+        now: Now,
         out: &mut Vec<Output>,
     ) -> Option<Vec<UserId>> {
         match check_users(users) {
             Ok(users) => Some(users),
             Err((code, message)) => {
-                self.post_error(slot, Some(id), code, message, out);
+                self.post_error(slot, Some(id), code, message, now, out);
                 None
             }
         }
@@ -112,10 +113,10 @@ impl Gateway {
         slot: Slot,
         id: u64,
         users: &[String],
-        _now: Now,
+        now: Now,
         out: &mut Vec<Output>,
     ) {
-        let Some(users) = self.checked(slot, id, users, out) else { return };
+        let Some(users) = self.checked(slot, id, users, now, out) else { return };
         for (_, key) in self.keyed(slot, &users) {
             let Some(index) = self.watch.find(self.placement.partition(key), key) else { continue };
             let Some(session) = self.session(slot) else { continue };
@@ -124,7 +125,7 @@ impl Gateway {
             session.dirty.retain(|dirty| *dirty != index);
             self.unwatch_one(slot, index, out);
         }
-        self.post(slot, &ServerFrame::Ack { id }, out);
+        self.post(slot, &ServerFrame::Ack { id }, now, out);
     }
 
     /// The session may see others than before: its watch list is made anew under what it may ask for now.
@@ -158,8 +159,8 @@ impl Gateway {
         now: Now,
         out: &mut Vec<Output>,
     ) {
-        let Some(users) = self.checked(slot, id, users, out) else { return };
-        if self.take_request(slot, id, out) {
+        let Some(users) = self.checked(slot, id, users, now, out) else { return };
+        if self.take_request(slot, id, now, out) {
             let keyed = self.keyed(slot, &users);
             let Some(caller) = self.caller(slot, id) else { return };
             self.ask(Asker::Query(caller), keyed, self.own_key(slot), now, out);
@@ -194,7 +195,7 @@ impl Gateway {
     }
 
     /// Counts a request of a session against its limit.
-    pub(crate) fn take_request(&mut self, slot: Slot, id: u64, out: &mut Vec<Output>) -> bool {
+    pub(crate) fn take_request(&mut self, slot: Slot, id: u64, now: Now, out: &mut Vec<Output>) -> bool {
         let most = self.config.max_requests_per_session;
         let crowded = self.pending.len() >= self.config.max_requests;
         let Some(session) = self.session(slot) else { return false };
@@ -203,7 +204,7 @@ impl Gateway {
             return true;
         }
         let message = format!("a session has at most {most} requests open");
-        self.post_error(slot, Some(id), ErrorCode::TooManyRequests, message, out);
+        self.post_error(slot, Some(id), ErrorCode::TooManyRequests, message, now, out);
         false
     }
 

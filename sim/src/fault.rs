@@ -1,0 +1,97 @@
+//! What goes wrong, and when: drawn from the seed before the run.
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::net::Node;
+
+/// How big a world is and how much goes wrong in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// Coordinators.
+    pub coordinators: usize,
+    /// Gateways.
+    pub gateways: usize,
+    /// Users; each has two devices.
+    pub users: usize,
+    /// Faults in the stormy part.
+    pub faults: usize,
+    /// Length of the stormy part, in milliseconds.
+    pub storm_ms: u64,
+    /// Length of the quiet part at the end, in milliseconds: within it everything must come right.
+    pub quiet_ms: u64,
+}
+
+impl Profile {
+    /// Three coordinators, three gateways, and a fault every few seconds.
+    #[must_use]
+    pub const fn normal() -> Self {
+        Self { coordinators: 3, gateways: 3, users: 12, faults: 14, storm_ms: 60_000, quiet_ms: 60_000 }
+    }
+
+    /// The same world when nothing goes wrong.
+    #[must_use]
+    pub const fn calm() -> Self {
+        Self { faults: 0, ..Self::normal() }
+    }
+}
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Fault {
+    /// kill -9, back after so long.
+    Crash(Node, u64),
+    /// SIGSTOP, woken after so long.
+    Freeze(Node, u64),
+    /// No message from it (first), none to it (second), for so long.
+    Cut(Node, bool, bool, u64),
+    /// So many of all messages are lost, for so long.
+    Loss(f64, u64),
+    /// The arbiter does not answer for so long.
+    ArbiterOut(u64),
+    /// The arbiter forgets its last writes.
+    ArbiterLosesTail,
+    /// A coordinator's or gateway's wall clock jumps by so many milliseconds.
+    WallJump(Node, i64),
+}
+
+/// Draws the faults of a run with their times.
+pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Vec<(u64, Fault)> {
+    let mut faults: Vec<(u64, Fault)> = (0..profile.faults)
+        .map(|_| (start + rng.random_range(0..profile.storm_ms), draw(profile, rng)))
+        .collect();
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
+fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
+    match rng.random_range(0..20) {
+        0..=3 => Fault::Crash(coordinator(profile, rng), rng.random_range(100..8_000)),
+        4..=6 => Fault::Crash(gateway(profile, rng), rng.random_range(100..12_000)),
+        7..=8 => Fault::Freeze(coordinator(profile, rng), rng.random_range(200..15_000)),
+        9 => Fault::Freeze(gateway(profile, rng), rng.random_range(200..15_000)),
+        10..=11 => cut(coordinator(profile, rng), rng),
+        12..=14 => cut(gateway(profile, rng), rng),
+        15..=16 => Fault::Loss(rng.random_range(0.01..0.3), rng.random_range(500..10_000)),
+        17 => Fault::ArbiterOut(rng.random_range(500..7_000)),
+        18 => Fault::ArbiterLosesTail,
+        _ => Fault::WallJump(either(profile, rng), rng.random_range(-7_200_000..7_200_000)),
+    }
+}
+
+fn cut(node: Node, rng: &mut ChaCha8Rng) -> Fault {
+    let (out, inward) = [(true, true), (true, true), (true, false), (false, true)][rng.random_range(0..4)];
+    Fault::Cut(node, out, inward, rng.random_range(50..9_000))
+}
+
+fn coordinator(profile: Profile, rng: &mut ChaCha8Rng) -> Node {
+    Node::Coordinator(rng.random_range(0..profile.coordinators))
+}
+
+fn gateway(profile: Profile, rng: &mut ChaCha8Rng) -> Node {
+    Node::Gateway(rng.random_range(0..profile.gateways))
+}
+
+fn either(profile: Profile, rng: &mut ChaCha8Rng) -> Node {
+    if rng.random_bool(0.5) { coordinator(profile, rng) } else { gateway(profile, rng) }
+}

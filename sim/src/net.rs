@@ -1,0 +1,66 @@
+//! The bus of the simulated world: delays, loses, doubles and cuts.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+/// A process of the world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Node {
+    /// A coordinator, by index.
+    Coordinator(usize),
+    /// A gateway, by index.
+    Gateway(usize),
+}
+
+/// What the network does to messages now.
+#[derive(Debug)]
+pub(crate) struct Net {
+    /// Probability that a message is lost.
+    pub(crate) loss: f64,
+    /// Probability that a message arrives twice.
+    pub(crate) doubling: f64,
+    /// Who is cut off, in which directions: cannot send, cannot receive.
+    pub(crate) cuts: BTreeMap<Node, (bool, bool)>,
+    /// Messages of one link arrive in order, as over one connection.
+    last: BTreeMap<(Node, Node, bool), u64>,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+}
+
+impl Net {
+    pub(crate) fn new() -> Self {
+        Self { loss: 0.0, doubling: 0.0, cuts: BTreeMap::new(), last: BTreeMap::new(), sent: 0, lost: 0 }
+    }
+
+    fn cut(&self, from: Node, to: Node) -> bool {
+        let sends = self.cuts.get(&from).is_none_or(|(deaf_out, _)| !deaf_out);
+        let hears = self.cuts.get(&to).is_none_or(|(_, deaf_in)| !deaf_in);
+        !sends || !hears
+    }
+
+    /// When a message sent now arrives: never, once or twice. Beats go over a connection of their own.
+    pub(crate) fn arrivals(
+        &mut self,
+        from: Node,
+        to: Node,
+        beat: bool,
+        now: u64,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<u64> {
+        self.sent += 1;
+        if self.cut(from, to) || rng.random_bool(self.loss) {
+            self.lost += 1;
+            return Vec::new();
+        }
+        let last = self.last.entry((from, to, beat)).or_default();
+        let at = (now + rng.random_range(1..=20)).max(*last);
+        *last = at;
+        let mut arrivals = vec![at];
+        if rng.random_bool(self.doubling) {
+            arrivals.push(at + rng.random_range(0..=50));
+        }
+        arrivals
+    }
+}

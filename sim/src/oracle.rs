@@ -1,0 +1,161 @@
+//! Who is really there, and whether watchers were told so.
+//!
+//! The oracle sees what clients do and what they are shown, never what cores think.
+
+use std::collections::BTreeMap;
+
+use herenow_protocol::message::{Delta, Up};
+use herenow_protocol::{Activity, Epoch, Partition, Presence, Status};
+
+use crate::client::{Client, Link};
+
+/// An invariant that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which: `I1` to `I11`, or `N` for a transition that nothing explains.
+    pub invariant: &'static str,
+    /// When, in virtual milliseconds.
+    pub at: u64,
+    /// What was seen.
+    pub what: String,
+}
+
+/// How long a session must have been open, and its gateway without a fault, before it must be seen.
+const SEEN_AFTER_MS: u64 = 3_000;
+/// How long after a gateway's last fault its sessions may still be mistaken.
+const GATEWAY_CALM_MS: u64 = 20_000;
+
+/// The judge of a run.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// When something last happened to a gateway that excuses mistakes about its sessions.
+    disturbed: BTreeMap<usize, u64>,
+    /// Who published in an epoch: which coordinator, in which life.
+    publishers: BTreeMap<(Partition, Epoch), (usize, u64)>,
+    /// When a user last lost a session in a way that gives it grace.
+    graced: BTreeMap<usize, u64>,
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// Transitions that watchers saw.
+    pub seen: u64,
+}
+
+impl Oracle {
+    fn fail(&mut self, invariant: &'static str, at: u64, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { invariant, at, what });
+        }
+    }
+
+    /// Something happened to a gateway.
+    pub(crate) fn disturb(&mut self, gateway: usize, at: u64) {
+        let last = self.disturbed.entry(gateway).or_default();
+        *last = (*last).max(at);
+    }
+
+    /// A user's connection broke; it is given grace.
+    pub(crate) fn grace(&mut self, user: usize, gateway: usize, at: u64) {
+        if self.is_calm(gateway, at) {
+            self.graced.insert(user, at);
+        }
+    }
+
+    /// A user took its leave, or went silent: no grace for it.
+    pub(crate) fn no_grace(&mut self, user: usize) {
+        self.graced.remove(&user);
+    }
+
+    fn is_calm(&self, gateway: usize, now: u64) -> bool {
+        self.disturbed.get(&gateway).is_none_or(|at| at + GATEWAY_CALM_MS < now)
+    }
+
+    /// I2: within an epoch of a partition one life of one coordinator publishes.
+    pub(crate) fn published(&mut self, delta: &Delta, coordinator: usize, life: u64, now: u64) {
+        let key = (delta.partition, delta.epoch);
+        let first = *self.publishers.entry(key).or_insert((coordinator, life));
+        if first != (coordinator, life) {
+            self.fail("I2", now, format!("{key:?} published by {first:?} and {:?}", (coordinator, life)));
+        }
+    }
+
+    /// I10: no message grows beyond its limit.
+    pub(crate) fn reported(&mut self, up: &Up, now: u64) {
+        if let Err(error) = herenow_protocol::codec::encode(up) {
+            self.fail("I10", now, error.to_string());
+        }
+    }
+
+    /// I1, I4: a client takes a value. `in_session`: it has taken one in this session before.
+    pub(crate) fn shown(
+        &mut self,
+        watcher: usize,
+        clients: &[Client],
+        user: usize,
+        new: &Presence,
+        in_session: bool,
+        now: u64,
+    ) {
+        let Some(old) = clients.get(watcher).and_then(|client| client.view.get(&user)) else { return };
+        if new.version < old.version && in_session {
+            let what =
+                format!("client {watcher} was shown user {user} at {} after {}", new.version, old.version);
+            self.fail("I1", now, what);
+        }
+        if new.status == old.status {
+            return;
+        }
+        self.seen += 1;
+        let was_here = matches!(old.status, Status::Online | Status::Idle);
+        if was_here && new.status == Status::Offline && self.must_be_seen(clients, user, now) {
+            self.fail("I4", now, format!("client {watcher} was told that user {user} is offline: {new:?}"));
+        }
+    }
+
+    /// Whether somebody who says that the user is offline lies.
+    fn must_be_seen(&self, clients: &[Client], user: usize, now: u64) -> bool {
+        let here = clients.iter().filter(|client| client.user == user).any(|client| match client.link {
+            Link::Open { gateway, since, .. } => {
+                !client.mute && since + SEEN_AFTER_MS < now && self.is_calm(gateway, now)
+            }
+            Link::Away => false,
+        });
+        let graced = self.graced.get(&user).is_some_and(|at| now < at + 9_000);
+        here || graced
+    }
+
+    /// I3, I5: at the end every screen shows the truth.
+    pub(crate) fn judge(&mut self, clients: &[Client], now: u64) {
+        for (index, watcher) in clients.iter().enumerate() {
+            if watcher.link == Link::Away || watcher.mute {
+                continue;
+            }
+            for user in &watcher.watches {
+                let truth = truth(clients, *user);
+                let shown = watcher.view.get(user);
+                let right = shown.is_some_and(|p| p.status == truth && p.as_of.is_none());
+                if !right {
+                    let invariant = if truth == Status::Offline { "I3" } else { "I5" };
+                    let view = shown.map(|p| (p.status, p.version, p.as_of));
+                    let what = format!(
+                        "client {index} ({:?}) shows user {user} as {view:?}, it is {truth:?}",
+                        watcher.link
+                    );
+                    self.fail(invariant, now, what);
+                }
+            }
+        }
+    }
+}
+
+/// What a user's devices make of it.
+pub(crate) fn truth(clients: &[Client], user: usize) -> Status {
+    let live = clients.iter().filter(|c| c.user == user && c.link != Link::Away && !c.mute);
+    let mut status = Status::Offline;
+    for client in live {
+        if client.activity == Activity::Active {
+            return Status::Online;
+        }
+        status = Status::Idle;
+    }
+    status
+}

@@ -1,0 +1,34 @@
+//! The normal run: two hundred stormy worlds, and a few calm ones in which nothing may ever look wrong.
+
+use herenow_sim::{Profile, World};
+
+fn run(seed: u64, profile: Profile) {
+    let report = World::new(seed, profile).run();
+    assert!(
+        report.violations.is_empty(),
+        "seed {seed} broke: {:#?}\nrun it again with: cargo xtask sim --seed {seed} --trace trace.txt",
+        report.violations
+    );
+}
+
+#[test]
+fn two_hundred_stormy_worlds_keep_every_invariant() {
+    for seed in 0..200 {
+        run(seed, Profile::normal());
+    }
+}
+
+#[test]
+fn twenty_calm_worlds_keep_every_invariant() {
+    for seed in 0..20 {
+        run(seed, Profile::calm());
+    }
+}
+
+#[test]
+fn a_seed_is_a_whole_run() {
+    let once = World::new(7, Profile::normal()).run();
+    let again = World::new(7, Profile::normal()).run();
+    assert_eq!(once, again);
+    assert!(once.transitions > 50 && once.faults > 5, "{once:?}");
+}
