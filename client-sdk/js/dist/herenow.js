@@ -129,6 +129,8 @@ var REQUESTS_WAITING = 1e3;
 var REQUEST_TIMEOUT_MS = 1e4;
 var CONNECT_TIMEOUT_MS = 1e4;
 var WATCH_RETRY_MS = 1e3;
+var WATCH_RETRY_CAP_MS = 5e3;
+var TOKEN_TIMEOUT_MS = 3e4;
 var BACKOFF_BASE_MS = 500;
 var ACTIVITY_WINDOW_MS = 250;
 var BACKOFF_CAP_MS = 3e4;
@@ -341,6 +343,63 @@ function closeFacts(code) {
   return FACTS.get(code);
 }
 
+// src/heartbeat.ts
+var Heartbeat = class {
+  #intervalMs = Infinity;
+  #timeoutMs = Infinity;
+  #lastHeard = 0;
+  #next = Infinity;
+  #activity;
+  /** What the gateway was last told. */
+  #told;
+  #toldAt = -Infinity;
+  #activityDue = Infinity;
+  /** What the person does. */
+  get activity() {
+    return this.#activity;
+  }
+  /** What the person does now. It is said at once, or when the last change was said a moment ago, a moment later. */
+  setActivity(activity) {
+    this.#activity = activity;
+    this.#activityDue = activity === this.#told ? Infinity : this.#toldAt + ACTIVITY_WINDOW_MS;
+  }
+  /** The opening handshake goes out, and says what the person does; what changes meanwhile is said after it. */
+  opening() {
+    this.#told = this.#activity;
+    this.#toldAt = -Infinity;
+    this.#activityDue = Infinity;
+  }
+  /** The connection is open. */
+  opened(now, welcome) {
+    this.#intervalMs = welcome.heartbeatIntervalMs;
+    this.#timeoutMs = welcome.heartbeatTimeoutMs;
+    this.#next = now + this.#intervalMs;
+    this.heard(now);
+  }
+  /** Something came from the gateway. */
+  heard(now) {
+    this.#lastHeard = now;
+  }
+  /** Whether nothing was heard for too long. */
+  isDead(now) {
+    return now >= this.#lastHeard + this.#timeoutMs;
+  }
+  /** The heartbeat that is due, if one is. It asks for an answer when nothing was heard for an interval. */
+  take(now, nextId) {
+    if (now < Math.min(this.#next, this.#activityDue)) return void 0;
+    if (this.#activity !== this.#told) this.#toldAt = now;
+    this.#told = this.#activity;
+    this.#activityDue = Infinity;
+    this.#next = now + this.#intervalMs;
+    const quiet = now >= this.#lastHeard + this.#intervalMs;
+    return clientFrame("heartbeat", { activity: this.#activity, id: quiet ? nextId() : void 0 });
+  }
+  /** When a heartbeat is due or the gateway is dead, on the monotonic clock. */
+  pollTimeout() {
+    return Math.min(this.#lastHeard + this.#timeoutMs, this.#next, this.#activityDue);
+  }
+};
+
 // src/presence-map.ts
 var CONFIRMED = { is: "confirmed" };
 var DECAYED = { is: "decayed" };
@@ -537,24 +596,20 @@ var Requests = class {
 };
 
 // src/machine.ts
+var TOKEN_LATE = "it took too long";
 var PASSING = /* @__PURE__ */ new Set(["unavailable", "too_many_requests", "overloaded"]);
 var Connection = class {
   presences = new PresenceMap();
   #random;
   #requests = new Requests();
+  #heartbeat = new Heartbeat();
   #out = [];
   #phase = { at: "closed" };
-  #activity;
   #attempt = 0;
   #expired = false;
-  #lastHeard = 0;
   #openedAt = 0;
   #tokenAttempt = 0;
-  #told;
-  #activitySentAt = -Infinity;
-  #activityDue = Infinity;
-  #nextHeartbeat = Infinity;
-  #moveAt = Infinity;
+  #move;
   #tokenRetryAt = Infinity;
   #welcome;
   constructor(random) {
@@ -566,14 +621,14 @@ var Connection = class {
   }
   /** What the person was last said to do. */
   get activity() {
-    return this.#activity;
+    return this.#heartbeat.activity;
   }
   /** Begins. Without effect unless closed. */
-  connect() {
+  connect(now) {
     if (this.#phase.at === "closed") {
       this.#attempt = 0;
       this.#emit({ type: "state", state: "connecting" });
-      this.#askToken();
+      this.#askToken(now);
     }
     return this.#flush();
   }
@@ -588,7 +643,7 @@ var Connection = class {
     if (this.#phase.at === "token") {
       this.#expired = false;
       this.#phase = { at: "opening", deadline: now + CONNECT_TIMEOUT_MS };
-      this.#told = this.#activity;
+      this.#heartbeat.opening();
       this.#emit({ type: "open", token });
     } else if (this.#phase.at === "open") {
       this.#tokenAttempt = 0;
@@ -611,7 +666,7 @@ var Connection = class {
   /** A text frame came. */
   text(text, now) {
     if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
-    this.#lastHeard = now;
+    this.#heartbeat.heard(now);
     this.presences.heard(now);
     const frame = parseServerFrame(text);
     if (frame !== void 0) this.#frame(frame, now);
@@ -652,13 +707,13 @@ var Connection = class {
   }
   /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
   setActivity(activity, now) {
-    this.#activity = activity;
-    if (this.#phase.at === "open") this.#tellActivity(now, this.#phase.welcome);
+    this.#heartbeat.setActivity(activity);
+    if (this.#phase.at === "open") this.#beat(now);
     return this.#flush();
   }
   /** The network came back: a client that waits to try again tries now. */
-  wake() {
-    if (this.#phase.at === "waiting") this.#askToken();
+  wake(now) {
+    if (this.#phase.at === "waiting") this.#askToken(now);
     return this.#flush();
   }
   /** When {@link handleTimeout} is due, on the monotonic clock; `Infinity` when never. */
@@ -670,48 +725,37 @@ var Connection = class {
     this.#tell(this.presences.advance(now));
     for (const request of this.#requests.expire(now)) this.#fail(request, failure.requestTimeout());
     const phase = this.#phase;
-    if (phase.at === "waiting" && now >= phase.until) this.#askToken();
+    if (phase.at === "waiting" && now >= phase.until) this.#askToken(now);
+    else if (phase.at === "token" && now >= phase.deadline) this.#comeBack(failure.tokenFailed(TOKEN_LATE), now);
     else if (phase.at === "opening" && now >= phase.deadline) this.#dropped(failure.connectFailed(" in time"), now);
-    else if (phase.at === "open") this.#beat(phase.welcome, now);
+    else if (phase.at === "open") this.#openTimeout(now);
     this.#pump(now);
     return this.#flush();
   }
   #phaseTimeout() {
     const phase = this.#phase;
     if (phase.at === "waiting") return phase.until;
-    if (phase.at === "opening") return phase.deadline;
-    if (phase.at !== "open") return Infinity;
-    const dead = this.#lastHeard + phase.welcome.heartbeatTimeoutMs;
-    return Math.min(dead, this.#nextHeartbeat, this.#activityDue, this.#moveAt, this.#tokenRetryAt);
+    if (phase.at === "token" || phase.at === "opening") return phase.deadline;
+    if (phase.at === "closed") return Infinity;
+    return Math.min(this.#heartbeat.pollTimeout(), this.#move?.at ?? Infinity, this.#tokenRetryAt);
   }
-  #beat(welcome, now) {
-    if (now - this.#lastHeard >= welcome.heartbeatTimeoutMs) {
+  #openTimeout(now) {
+    if (this.#heartbeat.isDead(now)) {
       this.#dropped(failure.heartbeatTimeout(), now);
-      return;
+    } else if (this.#move !== void 0 && now >= this.#move.at) {
+      this.#dropped(failure.moving(this.#move.reason), now);
+    } else {
+      if (now >= this.#tokenRetryAt) this.#renewToken();
+      this.#beat(now);
     }
-    if (now >= this.#moveAt) {
-      this.#moveAt = now;
-      this.#dropped(failure.moving("its time has come"), now);
-      return;
-    }
-    if (now >= this.#tokenRetryAt) {
-      this.#tokenRetryAt = Infinity;
-      this.#emit({ type: "token", reason: "expiring" });
-    }
-    if (now >= Math.min(this.#nextHeartbeat, this.#activityDue)) this.#heartbeat(now, welcome);
   }
-  #tellActivity(now, welcome) {
-    if (this.#activity === this.#told) this.#activityDue = Infinity;
-    else if (now >= this.#activitySentAt + ACTIVITY_WINDOW_MS) this.#heartbeat(now, welcome);
-    else this.#activityDue = this.#activitySentAt + ACTIVITY_WINDOW_MS;
+  #beat(now) {
+    const frame = this.#heartbeat.take(now, () => this.#requests.nextId());
+    if (frame !== void 0) this.#send(frame);
   }
-  #heartbeat(now, welcome) {
-    if (this.#activity !== this.#told) this.#activitySentAt = now;
-    this.#told = this.#activity;
-    this.#activityDue = Infinity;
-    const quiet = now - this.#lastHeard >= welcome.heartbeatIntervalMs;
-    this.#send(clientFrame("heartbeat", { activity: this.#activity, id: quiet ? this.#requests.nextId() : void 0 }));
-    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+  #renewToken() {
+    this.#tokenRetryAt = Infinity;
+    this.#emit({ type: "token", reason: "expiring" });
   }
   #frame(frame, now) {
     if (frame.type === "welcome") this.#opened(frame, now);
@@ -719,22 +763,20 @@ var Connection = class {
     else if (frame.type === "presence") this.#tell(this.presences.frame(frame.users));
     else if (frame.type === "ack") this.#answer(frame.id, now);
     else if (frame.type === "error") this.#refused(frame, now);
-    else if (frame.type === "token_expiring") this.#emit({ type: "token", reason: "expiring" });
-    else this.#moveAt = Math.min(this.#moveAt, now + moveDelay(frame.afterMs, frame.withinMs, this.#random()));
+    else if (frame.type === "token_expiring") this.#renewToken();
+    else this.#move ??= { at: now + moveDelay(frame.afterMs, frame.withinMs, this.#random()), reason: frame.reason };
   }
   #opened(welcome, now) {
     if (this.#phase.at !== "opening") return;
-    this.#phase = { at: "open", welcome };
+    this.#phase = { at: "open" };
     this.#welcome = welcome;
     this.#openedAt = now;
-    this.#moveAt = Infinity;
+    this.#move = void 0;
     this.#tokenRetryAt = Infinity;
-    this.#activitySentAt = -Infinity;
-    this.#activityDue = Infinity;
-    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+    this.#heartbeat.opened(now, welcome);
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
     this.#emit({ type: "state", state: "open" });
-    this.#tellActivity(now, welcome);
+    this.#beat(now);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
   }
@@ -759,13 +801,24 @@ var Connection = class {
     });
     const request = frame.id === void 0 ? void 0 : this.#requests.finish(frame.id);
     if (request?.body.type === "watch" && PASSING.has(frame.code)) {
-      this.#requests.push({ ...request, users: [], notBefore: now + (frame.retryAfterMs ?? WATCH_RETRY_MS) });
+      this.#watchAgain(request.body.users, now + Math.min(frame.retryAfterMs ?? WATCH_RETRY_MS, WATCH_RETRY_CAP_MS));
     } else if (request === void 0) {
       this.#emit({ type: "error", error });
     } else {
       this.#fail(request, error);
     }
     this.#pump(now);
+  }
+  #watchAgain(all, notBefore) {
+    const users = all.filter((user) => this.presences.watched.has(user));
+    if (users.length === 0) return;
+    this.#requests.push({
+      body: { type: "watch", users },
+      ticket: void 0,
+      deadline: Infinity,
+      notBefore,
+      users: []
+    });
   }
   #fail(request, error) {
     if (request.ticket === void 0) this.#emit({ type: "error", error });
@@ -790,22 +843,22 @@ var Connection = class {
     this.#requests.disconnected();
     this.#cut(now);
     if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
-    const moving = this.#moveAt !== Infinity;
-    const until = moving ? Math.max(this.#moveAt, now) : now + backoffDelay(this.#attempt, this.#random());
-    if (!moving) this.#attempt += 1;
-    this.#moveAt = Infinity;
+    const move = this.#move;
+    const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
+    if (!move) this.#attempt += 1;
+    this.#move = void 0;
     this.#phase = { at: "waiting", until };
     this.#emit({ type: "state", state: "reconnecting", reason, retryInMs: until - now });
   }
-  #askToken() {
-    this.#phase = { at: "token" };
+  #askToken(now) {
+    this.#phase = { at: "token", deadline: now + TOKEN_TIMEOUT_MS };
     this.#emit({ type: "token", reason: this.#expired ? "expired" : "connect" });
   }
   #end(reason, now) {
     if (this.#phase.at === "opening" || this.#phase.at === "open") this.#emit({ type: "drop" });
     this.#cut(now);
     this.#phase = { at: "closed" };
-    this.#moveAt = Infinity;
+    this.#move = void 0;
     for (const request of this.#requests.clear()) if (request.ticket !== void 0) this.#fail(request, reason);
     this.#emit({ type: "state", state: "closed", reason });
   }
@@ -1006,7 +1059,7 @@ var HerenowClient = class {
     });
     opened.catch(() => {
     });
-    this.#run(this.#connection.connect());
+    this.#run(this.#connection.connect(performance.now()));
     globalThis.addEventListener?.("online", this.#online);
     return opened;
   }
@@ -1100,7 +1153,7 @@ var HerenowClient = class {
       if (presence !== void 0) this.#guard(() => watch.tell({ presence, previous: void 0 }));
     }
   }
-  #online = () => this.#run(this.#connection.wake());
+  #online = () => this.#run(this.#connection.wake(performance.now()));
   #tick = () => this.#run(this.#connection.handleTimeout(performance.now()));
   #run(outputs) {
     this.#outputs.push(...outputs);

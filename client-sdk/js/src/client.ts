@@ -109,7 +109,7 @@ export class HerenowClient {
     });
     // A caller that only listens to `state` need not also catch this promise.
     opened.catch(() => {});
-    this.#run(this.#connection.connect());
+    this.#run(this.#connection.connect(performance.now()));
     globalThis.addEventListener?.("online", this.#online);
     return opened;
   }
@@ -218,7 +218,7 @@ export class HerenowClient {
     }
   }
 
-  readonly #online = (): void => this.#run(this.#connection.wake());
+  readonly #online = (): void => this.#run(this.#connection.wake(performance.now()));
 
   readonly #tick = (): void => this.#run(this.#connection.handleTimeout(performance.now()));
 

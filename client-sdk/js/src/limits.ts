@@ -16,6 +16,10 @@ export const REQUEST_TIMEOUT_MS = 10_000;
 export const CONNECT_TIMEOUT_MS = 10_000;
 /** How long a refused `watch` waits before it is sent again when the gateway names no time, in milliseconds. */
 export const WATCH_RETRY_MS = 1_000;
+/** The longest such wait, whatever the gateway names: other requests wait behind it. */
+export const WATCH_RETRY_CAP_MS = 5_000;
+/** How long the application may take to give a token, in milliseconds. */
+export const TOKEN_TIMEOUT_MS = 30_000;
 /** The first step of the back-off, in milliseconds. */
 export const BACKOFF_BASE_MS = 500;
 /** How long a change of activity waits after one was just said, in milliseconds. */

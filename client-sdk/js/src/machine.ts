@@ -4,13 +4,15 @@ import { failure, HerenowError } from "./errors.js";
 import { clientFrame, pages, parseServerFrame } from "./frames.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
 import {
-  ACTIVITY_WINDOW_MS,
   BACKOFF_CAP_MS,
   CONNECT_TIMEOUT_MS,
   REQUESTS_WAITING,
   REQUEST_TIMEOUT_MS,
+  TOKEN_TIMEOUT_MS,
+  WATCH_RETRY_CAP_MS,
   WATCH_RETRY_MS,
 } from "./limits.js";
+import { Heartbeat } from "./heartbeat.js";
 import { PresenceMap } from "./presence-map.js";
 import { Requests } from "./requests.js";
 import type { Outcome, Request, RequestBody } from "./requests.js";
@@ -38,9 +40,17 @@ export type Output =
 type Phase =
   | { readonly at: "closed" }
   | { readonly at: "waiting"; readonly until: number }
-  | { readonly at: "token" }
+  | { readonly at: "token"; readonly deadline: number }
   | { readonly at: "opening"; readonly deadline: number }
-  | { readonly at: "open"; readonly welcome: Welcome };
+  | { readonly at: "open" };
+
+/** A gateway asked the client to come back at this moment. */
+interface Move {
+  readonly at: number;
+  readonly reason: string;
+}
+
+const TOKEN_LATE = "it took too long";
 
 /** Codes of errors after which the same `watch` may succeed a moment later. */
 const PASSING = new Set(["unavailable", "too_many_requests", "overloaded"]);
@@ -54,19 +64,14 @@ export class Connection {
   readonly presences = new PresenceMap();
   readonly #random: () => number;
   readonly #requests = new Requests();
+  readonly #heartbeat = new Heartbeat();
   #out: Output[] = [];
   #phase: Phase = { at: "closed" };
-  #activity: Activity | undefined;
   #attempt = 0;
   #expired = false;
-  #lastHeard = 0;
   #openedAt = 0;
   #tokenAttempt = 0;
-  #told: Activity | undefined;
-  #activitySentAt = -Infinity;
-  #activityDue = Infinity;
-  #nextHeartbeat = Infinity;
-  #moveAt = Infinity;
+  #move: Move | undefined;
   #tokenRetryAt = Infinity;
   #welcome: Welcome | undefined;
 
@@ -81,15 +86,15 @@ export class Connection {
 
   /** What the person was last said to do. */
   get activity(): Activity | undefined {
-    return this.#activity;
+    return this.#heartbeat.activity;
   }
 
   /** Begins. Without effect unless closed. */
-  connect(): Output[] {
+  connect(now: number): Output[] {
     if (this.#phase.at === "closed") {
       this.#attempt = 0;
       this.#emit({ type: "state", state: "connecting" });
-      this.#askToken();
+      this.#askToken(now);
     }
     return this.#flush();
   }
@@ -106,8 +111,7 @@ export class Connection {
     if (this.#phase.at === "token") {
       this.#expired = false;
       this.#phase = { at: "opening", deadline: now + CONNECT_TIMEOUT_MS };
-      // The opening handshake says what the person does; what changes meanwhile is said at the welcome.
-      this.#told = this.#activity;
+      this.#heartbeat.opening();
       this.#emit({ type: "open", token });
     } else if (this.#phase.at === "open") {
       this.#tokenAttempt = 0;
@@ -132,7 +136,7 @@ export class Connection {
   /** A text frame came. */
   text(text: string, now: number): Output[] {
     if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
-    this.#lastHeard = now;
+    this.#heartbeat.heard(now);
     this.presences.heard(now);
     const frame = parseServerFrame(text);
     if (frame !== undefined) this.#frame(frame, now);
@@ -177,14 +181,14 @@ export class Connection {
 
   /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
   setActivity(activity: Activity, now: number): Output[] {
-    this.#activity = activity;
-    if (this.#phase.at === "open") this.#tellActivity(now, this.#phase.welcome);
+    this.#heartbeat.setActivity(activity);
+    if (this.#phase.at === "open") this.#beat(now);
     return this.#flush();
   }
 
   /** The network came back: a client that waits to try again tries now. */
-  wake(): Output[] {
-    if (this.#phase.at === "waiting") this.#askToken();
+  wake(now: number): Output[] {
+    if (this.#phase.at === "waiting") this.#askToken(now);
     return this.#flush();
   }
 
@@ -198,9 +202,10 @@ export class Connection {
     this.#tell(this.presences.advance(now));
     for (const request of this.#requests.expire(now)) this.#fail(request, failure.requestTimeout());
     const phase = this.#phase;
-    if (phase.at === "waiting" && now >= phase.until) this.#askToken();
+    if (phase.at === "waiting" && now >= phase.until) this.#askToken(now);
+    else if (phase.at === "token" && now >= phase.deadline) this.#comeBack(failure.tokenFailed(TOKEN_LATE), now);
     else if (phase.at === "opening" && now >= phase.deadline) this.#dropped(failure.connectFailed(" in time"), now);
-    else if (phase.at === "open") this.#beat(phase.welcome, now);
+    else if (phase.at === "open") this.#openTimeout(now);
     this.#pump(now);
     return this.#flush();
   }
@@ -208,42 +213,30 @@ export class Connection {
   #phaseTimeout(): number {
     const phase = this.#phase;
     if (phase.at === "waiting") return phase.until;
-    if (phase.at === "opening") return phase.deadline;
-    if (phase.at !== "open") return Infinity;
-    const dead = this.#lastHeard + phase.welcome.heartbeatTimeoutMs;
-    return Math.min(dead, this.#nextHeartbeat, this.#activityDue, this.#moveAt, this.#tokenRetryAt);
+    if (phase.at === "token" || phase.at === "opening") return phase.deadline;
+    if (phase.at === "closed") return Infinity;
+    return Math.min(this.#heartbeat.pollTimeout(), this.#move?.at ?? Infinity, this.#tokenRetryAt);
   }
 
-  #beat(welcome: Welcome, now: number): void {
-    if (now - this.#lastHeard >= welcome.heartbeatTimeoutMs) {
+  #openTimeout(now: number): void {
+    if (this.#heartbeat.isDead(now)) {
       this.#dropped(failure.heartbeatTimeout(), now);
-      return;
+    } else if (this.#move !== undefined && now >= this.#move.at) {
+      this.#dropped(failure.moving(this.#move.reason), now);
+    } else {
+      if (now >= this.#tokenRetryAt) this.#renewToken();
+      this.#beat(now);
     }
-    if (now >= this.#moveAt) {
-      this.#moveAt = now;
-      this.#dropped(failure.moving("its time has come"), now);
-      return;
-    }
-    if (now >= this.#tokenRetryAt) {
-      this.#tokenRetryAt = Infinity;
-      this.#emit({ type: "token", reason: "expiring" });
-    }
-    if (now >= Math.min(this.#nextHeartbeat, this.#activityDue)) this.#heartbeat(now, welcome);
   }
 
-  #tellActivity(now: number, welcome: Welcome): void {
-    if (this.#activity === this.#told) this.#activityDue = Infinity;
-    else if (now >= this.#activitySentAt + ACTIVITY_WINDOW_MS) this.#heartbeat(now, welcome);
-    else this.#activityDue = this.#activitySentAt + ACTIVITY_WINDOW_MS;
+  #beat(now: number): void {
+    const frame = this.#heartbeat.take(now, () => this.#requests.nextId());
+    if (frame !== undefined) this.#send(frame);
   }
 
-  #heartbeat(now: number, welcome: Welcome): void {
-    if (this.#activity !== this.#told) this.#activitySentAt = now;
-    this.#told = this.#activity;
-    this.#activityDue = Infinity;
-    const quiet = now - this.#lastHeard >= welcome.heartbeatIntervalMs;
-    this.#send(clientFrame("heartbeat", { activity: this.#activity, id: quiet ? this.#requests.nextId() : undefined }));
-    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+  #renewToken(): void {
+    this.#tokenRetryAt = Infinity;
+    this.#emit({ type: "token", reason: "expiring" });
   }
 
   #frame(frame: ServerFrame, now: number): void {
@@ -252,23 +245,21 @@ export class Connection {
     else if (frame.type === "presence") this.#tell(this.presences.frame(frame.users));
     else if (frame.type === "ack") this.#answer(frame.id, now);
     else if (frame.type === "error") this.#refused(frame, now);
-    else if (frame.type === "token_expiring") this.#emit({ type: "token", reason: "expiring" });
-    else this.#moveAt = Math.min(this.#moveAt, now + moveDelay(frame.afterMs, frame.withinMs, this.#random()));
+    else if (frame.type === "token_expiring") this.#renewToken();
+    else this.#move ??= { at: now + moveDelay(frame.afterMs, frame.withinMs, this.#random()), reason: frame.reason };
   }
 
   #opened(welcome: Welcome, now: number): void {
     if (this.#phase.at !== "opening") return;
-    this.#phase = { at: "open", welcome };
+    this.#phase = { at: "open" };
     this.#welcome = welcome;
     this.#openedAt = now;
-    this.#moveAt = Infinity;
+    this.#move = undefined;
     this.#tokenRetryAt = Infinity;
-    this.#activitySentAt = -Infinity;
-    this.#activityDue = Infinity;
-    this.#nextHeartbeat = now + welcome.heartbeatIntervalMs;
+    this.#heartbeat.opened(now, welcome);
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
     this.#emit({ type: "state", state: "open" });
-    this.#tellActivity(now, welcome);
+    this.#beat(now);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
   }
@@ -297,13 +288,25 @@ export class Connection {
     });
     const request = frame.id === undefined ? undefined : this.#requests.finish(frame.id);
     if (request?.body.type === "watch" && PASSING.has(frame.code)) {
-      this.#requests.push({ ...request, users: [], notBefore: now + (frame.retryAfterMs ?? WATCH_RETRY_MS) });
+      this.#watchAgain(request.body.users, now + Math.min(frame.retryAfterMs ?? WATCH_RETRY_MS, WATCH_RETRY_CAP_MS));
     } else if (request === undefined) {
       this.#emit({ type: "error", error });
     } else {
       this.#fail(request, error);
     }
     this.#pump(now);
+  }
+
+  #watchAgain(all: readonly string[], notBefore: number): void {
+    const users = all.filter((user) => this.presences.watched.has(user));
+    if (users.length === 0) return;
+    this.#requests.push({
+      body: { type: "watch", users },
+      ticket: undefined,
+      deadline: Infinity,
+      notBefore,
+      users: [],
+    });
   }
 
   #fail(request: Request, error: HerenowError): void {
@@ -335,17 +338,17 @@ export class Connection {
     this.#cut(now);
     // Only a connection that lasted begins anew: a gateway that closes each session at once is not hammered.
     if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
-    const moving = this.#moveAt !== Infinity;
-    const until = moving ? Math.max(this.#moveAt, now) : now + backoffDelay(this.#attempt, this.#random());
     // A move that was announced is no failure: it counts no attempt, and is made once.
-    if (!moving) this.#attempt += 1;
-    this.#moveAt = Infinity;
+    const move = this.#move;
+    const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
+    if (!move) this.#attempt += 1;
+    this.#move = undefined;
     this.#phase = { at: "waiting", until };
     this.#emit({ type: "state", state: "reconnecting", reason, retryInMs: until - now });
   }
 
-  #askToken(): void {
-    this.#phase = { at: "token" };
+  #askToken(now: number): void {
+    this.#phase = { at: "token", deadline: now + TOKEN_TIMEOUT_MS };
     this.#emit({ type: "token", reason: this.#expired ? "expired" : "connect" });
   }
 
@@ -353,7 +356,7 @@ export class Connection {
     if (this.#phase.at === "opening" || this.#phase.at === "open") this.#emit({ type: "drop" });
     this.#cut(now);
     this.#phase = { at: "closed" };
-    this.#moveAt = Infinity;
+    this.#move = undefined;
     for (const request of this.#requests.clear()) if (request.ticket !== undefined) this.#fail(request, reason);
     this.#emit({ type: "state", state: "closed", reason });
   }

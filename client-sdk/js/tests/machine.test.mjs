@@ -36,7 +36,7 @@ class Bench {
     this.do((c) => c.text(JSON.stringify(frame), this.now));
   }
   open() {
-    this.do((c) => c.connect());
+    this.do((c) => c.connect(this.now));
     this.reopen();
   }
   reopen() {
@@ -74,7 +74,7 @@ const opened = () => {
 
 test("connecting asks for a token, opens with it, and is open at the welcome", () => {
   const bench = new Bench();
-  bench.do((c) => c.connect());
+  bench.do((c) => c.connect(0));
   assert.deepEqual(bench.taken(), [
     { type: "state", state: "connecting" },
     { type: "token", reason: "connect" },
@@ -166,7 +166,7 @@ test("an activity that flaps costs few frames, and the last one is said", () => 
 test("an activity that changes while the connection opens is said at the welcome", () => {
   const bench = new Bench();
   bench.do((c) => c.setActivity("active", 0));
-  bench.do((c) => c.connect());
+  bench.do((c) => c.connect(0));
   bench.do((c) => c.tokenReady("t", 0));
   bench.do((c) => c.setActivity("idle", 0));
   bench.taken();
@@ -174,9 +174,34 @@ test("an activity that changes while the connection opens is said at the welcome
   assert.deepEqual(bench.frames(), [{ type: "heartbeat", activity: "idle" }]);
 });
 
+test("a token that never comes is asked for again", () => {
+  const bench = new Bench();
+  bench.do((c) => c.connect(0));
+  bench.taken();
+  bench.pass(30_000);
+  const [state] = bench.taken("state");
+  assert.deepEqual([state.state, state.reason.code], ["reconnecting", "token_failed"]);
+  bench.pass(state.retryInMs);
+  assert.equal(bench.taken("token").length, 1);
+});
+
+test("a refused watch is not tried again for users nobody watches any longer", () => {
+  const bench = opened();
+  bench.do((c) => c.watch(["ben", "cat"], [], bench.now));
+  const [{ id }] = bench.frames();
+  bench.do((c) => c.watch([], ["ben"], bench.now));
+  bench.taken();
+  bench.receive({ type: "error", id, code: "unavailable", message: "m", remediation: "r" });
+  bench.pass(1_000);
+  assert.deepEqual(
+    bench.frames().map((f) => f.users),
+    [["cat"]],
+  );
+});
+
 test("a handshake that never ends is given up", () => {
   const bench = new Bench();
-  bench.do((c) => c.connect());
+  bench.do((c) => c.connect(0));
   bench.do((c) => c.tokenReady("t", 0));
   bench.taken();
   bench.pass(10_000);
@@ -369,7 +394,7 @@ test("a client that waits tries at once when the network is back", () => {
   const bench = opened();
   bench.close(1006);
   bench.taken();
-  bench.do((c) => c.wake());
+  bench.do((c) => c.wake(bench.now));
   assert.deepEqual(
     bench.taken().map((o) => o.type),
     ["token"],

@@ -14,6 +14,10 @@ export declare const REQUEST_TIMEOUT_MS = 10000;
 export declare const CONNECT_TIMEOUT_MS = 10000;
 /** How long a refused `watch` waits before it is sent again when the gateway names no time, in milliseconds. */
 export declare const WATCH_RETRY_MS = 1000;
+/** The longest such wait, whatever the gateway names: other requests wait behind it. */
+export declare const WATCH_RETRY_CAP_MS = 5000;
+/** How long the application may take to give a token, in milliseconds. */
+export declare const TOKEN_TIMEOUT_MS = 30000;
 /** The first step of the back-off, in milliseconds. */
 export declare const BACKOFF_BASE_MS = 500;
 /** How long a change of activity waits after one was just said, in milliseconds. */

@@ -47,7 +47,7 @@ export declare class Connection {
     /** What the person was last said to do. */
     get activity(): Activity | undefined;
     /** Begins. Without effect unless closed. */
-    connect(): Output[];
+    connect(now: number): Output[];
     /** Ends for good: says `bye`, so that the user is seen to leave at once. */
     close(now: number): Output[];
     /** The token that was asked for. */
@@ -65,7 +65,7 @@ export declare class Connection {
     /** What the person does; said at once when it changes (flapping costs few frames), and in every heartbeat. */
     setActivity(activity: Activity, now: number): Output[];
     /** The network came back: a client that waits to try again tries now. */
-    wake(): Output[];
+    wake(now: number): Output[];
     /** When {@link handleTimeout} is due, on the monotonic clock; `Infinity` when never. */
     pollTimeout(now: number): number;
     /** Does what is due. */
