@@ -212,6 +212,8 @@ fn relations_between_roles_name_their_key() {
     assert_eq!(refused(&slow_coordinator).key, "gateway.core.stale_after");
     let long_dead = [("HERENOW__COORDINATOR__DEAD_AFTER", "20s")];
     assert_eq!(refused(&long_dead).key, "gateway.core.fresh_for");
+    let long_grace = [("HERENOW__COORDINATOR__GRACE_MAX", "61s")];
+    assert_eq!(refused(&long_grace).key, "gateway.core.ended_kept");
     let same = [("HERENOW__GATEWAY__LISTEN", "0.0.0.0:7000"), ("HERENOW__ADMIN__LISTEN", "127.0.0.1:7000")];
     assert_eq!(refused(&same).key, "admin.listen");
 }

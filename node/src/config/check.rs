@@ -131,6 +131,8 @@ impl Config {
         longer("gateway.core.stale_after", gateway.stale_after, "coordinator.heartbeat_interval", alive)?;
         let dead = coordinator.dead_after;
         longer("gateway.core.fresh_for", gateway.fresh_for, "coordinator.dead_after", dead)?;
+        let remembered = gateway.ended_kept >= coordinator.grace_max;
+        ensure(remembered, "gateway.core.ended_kept", "must not be shorter than coordinator.grace_max")?;
         if self.cluster.bus == BusKind::Local {
             return Ok(());
         }
