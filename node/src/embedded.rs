@@ -202,8 +202,14 @@ impl Embedded {
 }
 
 fn coordinator_setup(config: &Config, placement: &Placement) -> Result<Setup, StartError> {
+    let mut rules = config.coordinator.clone();
+    if config.cluster.bus == BusKind::Local {
+        // Every gateway and every coordinator there can be is in this process: nobody to wait for.
+        rules.ready_after = Duration::ZERO;
+        rules.settle_after = Duration::ZERO;
+    }
     Ok(Setup {
-        config: config.coordinator.clone(),
+        config: rules,
         id: config.process()?,
         incarnation: Incarnation::starting(crate::clock::wall(), random()?),
         placement: placement.clone(),

@@ -33,8 +33,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         role = node.failed() => anyhow::bail!("the {} broke off", role.word()),
     };
     tracing::info!(why, ?window, "leaving: clients are told to come back elsewhere");
-    node.leave(window).await;
+    tokio::select! {
+        () = node.leave(window) => tracing::info!("left"),
+        again = shutdown::asked(&bell) => tracing::warn!(why = again?, "asked again: ending at once"),
+    }
     admin.abort();
-    tracing::info!("left");
     Ok(())
 }

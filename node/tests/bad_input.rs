@@ -41,8 +41,6 @@ impl Service {
         let mut config = Config { gateway: Some(gateway), ..Config::default() };
         config.cluster.secret = Some(Secret::new("a cluster secret of the tests, long enough"));
         config.cluster.partition_bits = 2;
-        config.coordinator.ready_after = Duration::ZERO;
-        config.coordinator.settle_after = Duration::ZERO;
         let node = Embedded::start(config, Wiring::local()).await.unwrap();
         node.ready().await;
         let at = node.address().unwrap();

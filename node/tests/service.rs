@@ -87,8 +87,6 @@ fn config() -> Config {
     config.cluster.secret = Some(Secret::new("a cluster secret of the tests, long enough"));
     config.cluster.partition_bits = 3;
     config.coordinator.grace_period = GRACE;
-    config.coordinator.ready_after = Duration::ZERO;
-    config.coordinator.settle_after = Duration::ZERO;
     config
 }
 

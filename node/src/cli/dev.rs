@@ -74,7 +74,10 @@ impl Dev {
         say(&welcome(address, &signer)?)?;
         let bell = Arc::new(Notify::new());
         shutdown::asked(&bell).await?;
-        node.leave(WINDOW).await;
+        tokio::select! {
+            () = node.leave(WINDOW) => {}
+            again = shutdown::asked(&bell) => { again?; },
+        }
         Ok(())
     }
 
@@ -95,9 +98,6 @@ impl Dev {
 
     fn set_times(&self, config: &mut Config) {
         let coordinator = &mut config.coordinator;
-        // Every gateway and every coordinator there can be is in this process: nobody to wait for.
-        coordinator.ready_after = Duration::ZERO;
-        coordinator.settle_after = Duration::ZERO;
         coordinator.grace_period = self.grace_period.unwrap_or(coordinator.grace_period) / self.scale_times;
         coordinator.grace_max = (coordinator.grace_max / self.scale_times).max(coordinator.grace_period);
         coordinator.virtual_session_ttl /= self.scale_times;
