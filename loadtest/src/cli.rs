@@ -82,10 +82,8 @@ impl Cli {
 
 impl Latency {
     async fn run(self) -> anyhow::Result<()> {
-        ensure!(
-            self.rate > 0.0 && self.users > 0 && self.changes > 0,
-            "rate, users and changes: more than zero"
-        );
+        ensure!((0.01..=1e6).contains(&self.rate), "--rate: 0.01 to 1000000 changes a second");
+        ensure!(self.users > 0 && self.changes > 0, "--users, --changes: at least 1");
         let (plan, cluster) = self.prepare().await?;
         let outcome = latency::run(&plan).await;
         // The processes end before the result is told, so that nothing of them remains when it is read.
