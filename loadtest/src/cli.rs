@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::Cluster;
 use crate::latency::{self, Plan};
@@ -74,8 +75,18 @@ struct Latency {
 
 impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            Command::Latency(arguments) => arguments.run().await,
+        let work = match self.command {
+            Command::Latency(arguments) => arguments.run(),
+        };
+        // Dropping the work ends the processes that it started.
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = work => done,
+            _ = terminate.recv() => bail!("ended by SIGTERM"),
+            pressed = tokio::signal::ctrl_c() => {
+                pressed?;
+                bail!("ended by SIGINT")
+            }
         }
     }
 }
