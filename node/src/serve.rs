@@ -1,12 +1,16 @@
 //! Production: the roles of a configuration over its bus, until a signal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::admin::Admin;
 use crate::config::{BusKind, Config};
 use crate::{Embedded, Wiring, shutdown};
+
+/// How long the process outlives its roles.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Serves until asked to stop, then leaves in order.
 ///
@@ -37,6 +41,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         () = node.leave(window) => tracing::info!("left"),
         again = shutdown::asked(&bell) => tracing::warn!(why = again?, "asked again: ending at once"),
     }
+    // What was published last is still on its way out of the process.
+    tokio::time::sleep(LINGER).await;
     admin.abort();
     Ok(())
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::{AbortHandle, BoxFuture, FutureExt as _};
 use futures::stream::{Abortable, BoxStream, FuturesUnordered, SelectAll, Stream, StreamExt as _};
@@ -12,7 +14,6 @@ use herenow_coordinator_core::Input;
 use herenow_protocol::codec::{self, CodecError};
 use herenow_protocol::{CoordinatorId, Partition, subject};
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 
@@ -20,6 +21,9 @@ use crate::metrics::Metrics;
 
 /// Most messages one source gives to one turn.
 const BATCH: usize = 256;
+
+/// How long after a subscription failed it is tried again.
+const RETRY: Duration = Duration::from_millis(200);
 
 type Subscribing = BoxFuture<'static, (Partition, Result<Subscription, SubscribeError>)>;
 
@@ -86,9 +90,18 @@ impl Sources {
         if let Some(before) = self.wanted.insert(partition, abort) {
             before.abort();
         }
+        self.attempt(partition, Duration::ZERO);
+    }
+
+    fn attempt(&mut self, partition: Partition, wait: Duration) {
         let bus = Arc::clone(&self.bus);
-        let mut made: Subscribing =
-            async move { (partition, bus.subscribe(&subject::up(partition), None).await) }.boxed();
+        let mut made: Subscribing = async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            (partition, bus.subscribe(&subject::up(partition), None).await)
+        }
+        .boxed();
         match (&mut made).now_or_never() {
             Some((_, outcome)) => self.subscribed(partition, outcome),
             None => self.subscribing.push(made),
@@ -103,16 +116,17 @@ impl Sources {
     }
 
     fn subscribed(&mut self, partition: Partition, outcome: Result<Subscription, SubscribeError>) {
-        match (outcome, self.wanted.get_mut(&partition)) {
-            (Ok(subscription), Some(handle)) => {
+        let Some(handle) = self.wanted.get_mut(&partition) else { return };
+        match outcome {
+            Ok(subscription) => {
                 let (stream, abort) = futures::stream::abortable(subscription);
-                *handle = abort;
+                std::mem::replace(handle, abort).abort();
                 self.ups.push(stream);
             }
-            (Ok(_), None) => {}
-            (Err(error), _) => {
+            Err(error) => {
                 self.metrics.subscribe_failed();
-                tracing::error!(%error, "cannot listen to a partition");
+                tracing::warn!(%error, "cannot listen to a partition, trying again");
+                self.attempt(partition, RETRY);
             }
         }
     }

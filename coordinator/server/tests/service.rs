@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use herenow_bus::{Bus, LocalBus, LocalEpochs, Subscription};
+use futures::future::{BoxFuture, FutureExt as _};
+use herenow_bus::{Bus, Event, LocalBus, LocalEpochs, PublishError, SubscribeError, Subscription};
 use herenow_coordinator_core::Config;
 use herenow_coordinator_server::{CoordinatorServer, Counting, Discard, Setup, StartError, TransitionSink};
 use herenow_protocol::api::Changes;
@@ -21,6 +23,7 @@ use herenow_protocol::{
 };
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
 
 const BITS: u32 = 2;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,12 +97,22 @@ async fn sync(bus: &LocalBus, inbox: &mut Subscription, partition: Partition) ->
     loop {
         let ToGateway::Resync { partition: asked, epoch, .. } = next(inbox).await else { continue };
         if asked == partition {
-            let (origin, sessions) = (origin(), Vec::new());
-            let sync = Sync { origin, partition, epoch_seen: epoch, seq: 0, page: 0, last: true, sessions };
-            send(bus, &subject::up(partition), &Up::Sync(sync));
+            answer(bus, partition, epoch);
             return epoch;
         }
     }
+}
+
+fn answer(bus: &LocalBus, partition: Partition, epoch_seen: Epoch) {
+    let (sessions, ended) = (Vec::new(), Vec::new());
+    let sync = Sync { origin: origin(), partition, epoch_seen, seq: 0, page: 0, last: true, sessions, ended };
+    send(bus, &subject::up(partition), &Up::Sync(sync));
+}
+
+fn metrics(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    text
 }
 
 #[tokio::test]
@@ -148,12 +161,66 @@ async fn what_cannot_be_read_is_counted_and_harms_nothing() {
     next::<CoordinatorBeat>(&mut beats).await;
     next::<CoordinatorBeat>(&mut beats).await;
     assert!(server.running());
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = metrics(&registry);
     assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"empty\"} 3"), "{text}");
     assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"version\"} 3"), "{text}");
     assert!(text.contains("herenow_coordinator_partitions 4"), "{text}");
     assert!(text.contains("herenow_coordinator_turn_seconds_bucket"), "{text}");
+}
+
+/// A bus whose first subscriptions to partitions fail.
+struct Flaky(LocalBus, AtomicUsize);
+
+impl Bus for Flaky {
+    fn publish(&self, subject: &str, payload: Bytes) -> Result<(), PublishError> {
+        self.0.publish(subject, payload)
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        subject: &'a str,
+        queue: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Subscription, SubscribeError>> {
+        let partition = subject.starts_with("herenow.i1.up.");
+        if partition && self.1.fetch_add(1, Ordering::Relaxed) < 6 {
+            // A pattern that no bus takes.
+            return self.0.subscribe("..", None);
+        }
+        self.0.subscribe(subject, queue)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.0.events()
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_fails_is_tried_again() {
+    let bus = LocalBus::new();
+    let flaky = Arc::new(Flaky(bus.clone(), AtomicUsize::new(0)));
+    let epochs = Arc::new(LocalEpochs::new());
+    let mut registry = Registry::default();
+    let server = CoordinatorServer::start(setup("one"), flaky, epochs, Box::new(Discard), &mut registry);
+    let server = server.await.unwrap();
+    owns(&server, 4).await;
+    let mut inbox = bus.subscribe(&subject::gateway(&origin().gateway), None).await.unwrap();
+    send(&bus, subject::GATEWAY_BEATS, &GatewayBeat { origin: origin(), streams: vec![] });
+    // It asks again until it hears the answer, and it hears the answer once it listens.
+    let mut beats = bus.subscribe(subject::COORDINATOR_BEATS, None).await.unwrap();
+    let heard = async {
+        while !metrics(&registry).contains("herenow_coordinator_syncs_total 4") {
+            next::<CoordinatorBeat>(&mut beats).await;
+            send(&bus, subject::GATEWAY_BEATS, &GatewayBeat { origin: origin(), streams: vec![] });
+            while let Some(Some(message)) = inbox.next().now_or_never() {
+                if let ToGateway::Resync { partition, epoch, .. } = codec::decode(&message.payload).unwrap() {
+                    answer(&bus, partition, epoch);
+                }
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.expect("heard in time");
+    assert!(metrics(&registry).contains("herenow_coordinator_subscribe_failures_total 6"));
+    server.drain().await;
 }
 
 #[tokio::test]
