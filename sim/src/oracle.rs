@@ -53,9 +53,10 @@ impl Oracle {
         *last = (*last).max(at);
     }
 
-    /// A user's connection broke; it is given grace.
-    pub(crate) fn grace(&mut self, user: usize, gateway: usize, at: u64) {
-        if self.is_calm(gateway, at) {
+    /// A user's connection broke, which was open since `since`; it is given grace. One that was too short to be
+    /// seen by everybody need not be seen in its grace.
+    pub(crate) fn grace(&mut self, user: usize, gateway: usize, since: u64, at: u64) {
+        if self.is_calm(gateway, at) && since + SEEN_AFTER_MS < at {
             self.graced.insert(user, at);
         }
     }
@@ -106,7 +107,8 @@ impl Oracle {
         }
         self.seen += 1;
         let was_here = matches!(old.status, Status::Online | Status::Idle);
-        if was_here && new.status == Status::Offline && self.must_be_seen(clients, user, now) {
+        let for_certain = new.status == Status::Offline && new.as_of.is_none();
+        if was_here && for_certain && self.must_be_seen(clients, user, now) {
             self.fail("I4", now, format!("client {watcher} was told that user {user} is offline: {new:?}"));
         }
     }

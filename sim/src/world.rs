@@ -40,7 +40,7 @@ enum Packet {
 
 #[derive(Debug)]
 enum Event {
-    Arrive(Node, u64, Packet),
+    Arrive(Node, u64, Box<Packet>),
     Wake(Node, u64),
     Step(usize),
     Heartbeat(usize),
@@ -110,6 +110,7 @@ pub struct World {
     now: u64,
     order: u64,
     queue: BTreeMap<(u64, u64), Event>,
+    alarms: BTreeMap<Node, u64>,
     net: Net,
     coordinators: Vec<Process<coordinator::Coordinator>>,
     gateways: Vec<Process<gateway::Gateway>>,
@@ -137,6 +138,7 @@ impl World {
             now: 0,
             order: 0,
             queue: BTreeMap::new(),
+            alarms: BTreeMap::new(),
             net: Net::new(),
             coordinators: (0..profile.coordinators).map(|_| Process::new()).collect(),
             gateways: (0..profile.gateways).map(|_| Process::new()).collect(),
@@ -224,7 +226,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrive(node, life, packet) => self.arrive(node, life, Work::Packet(packet)),
+            Event::Arrive(node, life, packet) => self.arrive(node, life, Work::Packet(*packet)),
             Event::Wake(node, life) => self.wake(node, life),
             Event::Step(index) => self.step(index),
             Event::Heartbeat(index) => self.heartbeat(index),
@@ -269,6 +271,7 @@ impl World {
             }
         }
         let life = self.life(node);
+        self.alarms.remove(&node);
         self.at(self.now, Event::Wake(node, life));
     }
 
@@ -322,7 +325,7 @@ impl World {
     }
 
     fn wake(&mut self, node: Node, life: u64) {
-        if self.life(node) != life {
+        if self.life(node) != life || self.alarms.get(&node).is_some_and(|set| *set > self.now) {
             return;
         }
         match node {
@@ -349,10 +352,15 @@ impl World {
         }
     }
 
+    /// One alarm per process: an earlier one takes the place of a later.
     fn schedule_wake(&mut self, node: Node, due: Option<MonoTime>) {
         let Some(due) = due else { return };
-        let life = self.life(node);
         let at = due.as_millis().max(self.now + 1);
+        if self.alarms.get(&node).is_some_and(|set| *set > self.now && *set <= at) {
+            return;
+        }
+        self.alarms.insert(node, at);
+        let life = self.life(node);
         self.at(at, Event::Wake(node, life));
     }
 
@@ -432,7 +440,7 @@ impl World {
         let at = self.now + self.rng.random_range(1..=5);
         let node = Node::Coordinator(index);
         let life = self.life(node);
-        self.at(at, Event::Arrive(node, life, Packet::Recorded(partition, epoch, outcome)));
+        self.at(at, Event::Arrive(node, life, Box::new(Packet::Recorded(partition, epoch, outcome))));
     }
 
     fn gateway_input(&mut self, index: usize, input: gateway::Input) {
@@ -508,7 +516,7 @@ impl World {
     fn send(&mut self, from: Node, to: Node, beat: bool, packet: Packet) {
         let life = self.life(to);
         for at in self.net.arrivals(from, to, beat, self.now, &mut self.rng) {
-            self.at(at, Event::Arrive(to, life, packet.clone()));
+            self.at(at, Event::Arrive(to, life, Box::new(packet.clone())));
         }
     }
 
@@ -628,7 +636,7 @@ impl World {
             activity: Some(Activity::Active),
             token_expires: WallTime::from_millis(u64::MAX / 2),
         };
-        self.to_gateway(gateway, gateway::Input::Open(Slot(slot), Box::new(opening)));
+        self.hand_to_gateway(gateway, gateway::Input::Open(Slot(slot), Box::new(opening)));
         self.send_watch(index);
         self.at(self.now + 20_000, Event::Heartbeat(index));
     }
@@ -656,12 +664,12 @@ impl World {
 
     fn frame(&mut self, index: usize, frame: ClientFrame) {
         if let Link::Open { gateway, slot, .. } = self.clients[index].link {
-            self.to_gateway(gateway, gateway::Input::Frame(Slot(slot), frame));
+            self.hand_to_gateway(gateway, gateway::Input::Frame(Slot(slot), frame));
         }
     }
 
     /// What a client sends waits in a socket while the gateway stands still.
-    fn to_gateway(&mut self, gateway: usize, input: gateway::Input) {
+    fn hand_to_gateway(&mut self, gateway: usize, input: gateway::Input) {
         let life = self.gateways[gateway].life;
         self.arrive(Node::Gateway(gateway), life, Work::Client(input));
     }
@@ -679,9 +687,9 @@ impl World {
 
     /// The connection breaks: the gateway hears of it.
     fn break_off(&mut self, index: usize) {
-        if let Link::Open { gateway, .. } = self.clients[index].link {
+        if let Link::Open { gateway, since, .. } = self.clients[index].link {
             let user = self.clients[index].user;
-            self.oracle.grace(user, gateway, self.now);
+            self.oracle.grace(user, gateway, since, self.now);
             self.part(index, Ending::Lost);
         }
     }
@@ -690,7 +698,7 @@ impl World {
         if let Link::Open { gateway, slot, .. } = self.clients[index].link {
             self.clients[index].link = Link::Away;
             self.slots.remove(&(gateway, slot));
-            self.to_gateway(gateway, gateway::Input::Closed(Slot(slot), how));
+            self.hand_to_gateway(gateway, gateway::Input::Closed(Slot(slot), how));
         }
     }
 
@@ -700,7 +708,7 @@ impl World {
             let client = &mut self.clients[index];
             client.link = Link::Away;
             client.mute = false;
-            self.to_gateway(gateway, gateway::Input::Closed(slot, Ending::Lost));
+            self.hand_to_gateway(gateway, gateway::Input::Closed(slot, Ending::Lost));
         }
     }
 
@@ -823,6 +831,7 @@ impl World {
                 std::mem::take(&mut self.gateways[i].backlog)
             }
         };
+        self.alarms.remove(&node);
         self.wake(node, life);
         for work in backlog {
             self.deliver(node, work);

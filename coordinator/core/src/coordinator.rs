@@ -53,6 +53,8 @@ pub struct Stats {
     pub misdirected: u64,
     /// Changes published.
     pub changes: u64,
+    /// Times that the process was found to have stood still.
+    pub stalls: u64,
 }
 
 /// One coordinator; see the crate's page.
@@ -105,7 +107,7 @@ impl Coordinator {
 
     /// Takes one input; appends what is to be done.
     pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
-        self.now = now.mono;
+        self.turn(now.mono);
         match input {
             Input::Up(up) => self.on_up(up, now, out),
             Input::GatewayBeat(beat) => self.on_gateway_beat(&beat, now, out),
@@ -140,7 +142,7 @@ impl Coordinator {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
-        self.now = now.mono;
+        self.turn(now.mono);
         let isolated = self.check_isolation(now.mono);
         if !isolated {
             self.run_timers(now);
@@ -178,10 +180,22 @@ impl Coordinator {
         stats
     }
 
+    /// A process that stood still has not listened: what piled up for it is old, its own beats among it. It is cut off
+    /// until it hears itself anew.
+    fn turn(&mut self, now: MonoTime) {
+        if now.since(self.now) > self.config.dead_after {
+            self.stats.stalls += 1;
+            self.peers.distrust(self.beat_number + 1);
+        }
+        self.now = now;
+    }
+
     /// Everything that happens once a heartbeat interval.
     fn tick(&mut self, isolated: bool, now: Now, out: &mut Vec<Output>) {
         self.peers.prune(now.mono);
-        self.ownership.expire_claims(now.mono, &self.config);
+        for partition in self.ownership.expire_claims(now.mono, &self.config) {
+            self.greet(partition, now, out);
+        }
         if isolated {
             return;
         }
@@ -313,9 +327,9 @@ impl Coordinator {
 
     /// Asks every gateway known for a partition that was just claimed.
     fn greet(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
-        if self.ownership.owned(partition).is_none() {
-            return;
-        }
+        let mourned_until = self.gateways.mourned_until;
+        let Some(state) = self.ownership.owned(partition) else { return };
+        state.hold_until = state.hold_until.max(mourned_until);
         let origins: Vec<Origin> = self.gateways.origins().collect();
         for origin in origins {
             self.ask(&origin, partition, now.mono, out);
@@ -366,6 +380,7 @@ impl Coordinator {
         let held = self.ownership.view_owned().filter_map(|state| state.streams.get(&origin.gateway));
         let lost: usize = held.map(|stream| stream.sessions.len()).sum();
         let grace = self.gateways.grace(&origin.gateway, lost as u64, now.mono, &self.config);
+        self.gateways.mourned_until = self.gateways.mourned_until.max(grace);
         for state in self.ownership.all_owned() {
             state.lapse(origin, grace, now, &self.config);
         }
@@ -385,7 +400,8 @@ impl Coordinator {
                 let stream = state.streams.get(&origin.gateway);
                 stream.is_some_and(|s| s.synced && s.confirmed && s.incarnation == origin.incarnation)
             });
-            if complete && (knows_all || long_ago) {
+            let mourned = now.mono >= state.hold_until;
+            if complete && mourned && (knows_all || long_ago) {
                 state.settle(now, &self.config);
                 settled_any = true;
             }

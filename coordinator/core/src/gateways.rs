@@ -32,6 +32,8 @@ struct Wave {
 pub(crate) struct Gateways {
     known: BTreeMap<GatewayId, Heard>,
     frozen_since: Option<MonoTime>,
+    /// Until when sessions of gateways that are gone may be in grace.
+    pub(crate) mourned_until: MonoTime,
 }
 
 /// What hearing a gateway means.

@@ -186,16 +186,17 @@ impl Ownership {
     }
 
     /// Claims that have waited long enough for the arbiter stand without it.
-    pub(crate) fn expire_claims(&mut self, now: MonoTime, config: &Config) {
+    pub(crate) fn expire_claims(&mut self, now: MonoTime, config: &Config) -> Vec<Partition> {
         let waiting = |slot: &Slot| match slot.role {
             Role::Claiming(epoch, since) if now.since(since) >= config.record_timeout => Some(epoch),
             Role::None | Role::Claiming(..) | Role::Owner(_) => None,
         };
         let late: Vec<_> = self.slots.iter().filter_map(|(p, slot)| waiting(slot).map(|e| (*p, e))).collect();
-        for (partition, epoch) in late {
+        for (partition, epoch) in &late {
             self.counts.claims_without_record += 1;
-            self.own(partition, epoch, now);
+            self.own(*partition, *epoch, now);
         }
+        late.into_iter().map(|(partition, _)| partition).collect()
     }
 
     fn own(&mut self, partition: Partition, epoch: Epoch, now: MonoTime) {

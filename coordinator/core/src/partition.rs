@@ -29,6 +29,8 @@ pub(crate) struct PartitionState {
     /// R8: offline may be stated.
     pub(crate) settled: bool,
     pub(crate) claimed_at: MonoTime,
+    /// Not to be settled before: a gateway is gone whose sessions this owner never heard of, and they may be in grace.
+    pub(crate) hold_until: MonoTime,
     /// Since when another coordinator should own it.
     pub(crate) misplaced_since: Option<MonoTime>,
     pub(crate) users: HashMap<UserKey, User>,
@@ -56,6 +58,7 @@ impl PartitionState {
             n: 0,
             settled: false,
             claimed_at: now,
+            hold_until: now,
             misplaced_since: None,
             users: HashMap::new(),
             streams: BTreeMap::new(),
@@ -162,8 +165,11 @@ impl PartitionState {
 
     /// Every session of a gateway was lost with it (R6), or belongs to an earlier life of it (R5).
     pub(crate) fn lapse(&mut self, origin: &Origin, grace: MonoTime, now: Now, config: &Config) {
-        let Some(stream) = self.streams.remove(&origin.gateway) else { return };
-        for (number, key) in stream.sessions {
+        let stream = self.streams.remove(&origin.gateway);
+        if stream.as_ref().is_none_or(|stream| !stream.synced) {
+            self.hold_until = self.hold_until.max(grace);
+        }
+        for (number, key) in stream.map(|stream| stream.sessions).unwrap_or_default() {
             self.lose(origin, number, key, grace);
             self.evaluate(key, Cause::GraceOver, now, config);
         }

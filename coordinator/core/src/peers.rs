@@ -23,6 +23,8 @@ pub(crate) struct Peers {
     dead_after: Duration,
     known: BTreeMap<CoordinatorId, Peer>,
     heard_self: MonoTime,
+    /// Only a beat of its own with this number or a later one tells this coordinator that it is heard.
+    expected: u64,
 }
 
 impl Peers {
@@ -32,12 +34,19 @@ impl Peers {
         dead_after: Duration,
         now: MonoTime,
     ) -> Self {
-        Self { me, my_incarnation: incarnation, dead_after, known: BTreeMap::new(), heard_self: now }
+        Self {
+            me,
+            my_incarnation: incarnation,
+            dead_after,
+            known: BTreeMap::new(),
+            heard_self: now,
+            expected: 0,
+        }
     }
 
     /// Notes a beat; false when it is of a life that is over.
     pub(crate) fn hear(&mut self, beat: &CoordinatorBeat, now: MonoTime) -> bool {
-        if beat.id == self.me && beat.incarnation == self.my_incarnation {
+        if beat.id == self.me && beat.incarnation == self.my_incarnation && beat.number >= self.expected {
             self.heard_self = now;
         }
         let fresh = || Peer { incarnation: beat.incarnation, at: now, ready: beat.ready };
@@ -47,6 +56,12 @@ impl Peers {
         }
         *peer = fresh();
         true
+    }
+
+    /// This coordinator stood still: it is cut off until a beat that it has yet to send comes back.
+    pub(crate) fn distrust(&mut self, next: u64) {
+        self.heard_self = MonoTime::default();
+        self.expected = next;
     }
 
     /// R7: this coordinator's own beats do not come back.

@@ -33,7 +33,7 @@ pub struct Config {
     #[serde(with = "herenow_protocol::duration")]
     pub report_window: Duration,
     /// How long changes for a watcher wait for others after one was just sent to it. The first after a silence of
-    /// this length does not wait. Default 20 ms; zero: none ever waits.
+    /// this length does not wait. Default 10 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
     pub flush_window: Duration,
     /// How long a difference between a beat and a stream is put down to messages under way. Default 100 ms.
@@ -83,7 +83,7 @@ impl Default for Config {
             stale_after: Duration::from_secs(2),
             beat_interval: Duration::from_millis(500),
             report_window: Duration::from_millis(5),
-            flush_window: Duration::from_millis(20),
+            flush_window: Duration::from_millis(10),
             tail_patience: Duration::from_millis(100),
             pull_timeout: Duration::from_millis(400),
             request_timeout: Duration::from_secs(1),

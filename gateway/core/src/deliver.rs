@@ -159,8 +159,10 @@ impl Gateway {
 
     /// Remembers that somebody was told less than is known when all is well, so that it is told better in time.
     fn noted(&mut self, key: UserKey, presence: Presence) -> Presence {
-        if presence.as_of.is_some() || presence.status == Status::Unknown {
-            let partition = self.placement.partition(key);
+        let partition = self.placement.partition(key);
+        let known =
+            self.watch.find(partition, key).and_then(|index| self.watch.get(index)?.known.as_ref()).is_some();
+        if known && (presence.as_of.is_some() || presence.status == Status::Unknown) {
             if let Some(view) = self.view(partition) {
                 view.told_worse = true;
             }

@@ -70,7 +70,8 @@ pub struct Gateway {
     pub(crate) draining: Option<u64>,
     pub(crate) stats: Stats,
     scan_due: MonoTime,
-    scanned_at: MonoTime,
+    /// The last turn, by which a process finds that it stood still.
+    turned_at: MonoTime,
     beat_due: MonoTime,
     check_due: MonoTime,
 }
@@ -93,7 +94,7 @@ impl Gateway {
             draining: None,
             stats: Stats::default(),
             scan_due: now.mono,
-            scanned_at: now.mono,
+            turned_at: now.mono,
             beat_due: now.mono,
             check_due: now.mono,
         }
@@ -101,6 +102,7 @@ impl Gateway {
 
     /// Takes one input; appends what is to be done.
     pub fn handle(&mut self, input: Input, now: Now, out: &mut Vec<Output>) {
+        self.turn(now.mono);
         match input {
             Input::Open(slot, opening) => self.open(slot, *opening, now, out),
             Input::Heard(slot) => self.heard(slot, now.mono),
@@ -136,11 +138,10 @@ impl Gateway {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.turn(now.mono);
         if now.mono >= self.scan_due {
-            self.forgive_stall(now.mono);
             self.scan(now, out);
             self.uplink.prune(now.mono, &self.config);
-            self.scanned_at = now.mono;
             self.scan_due = now.mono.after(self.scan_interval());
         }
         while let Some(due) = self.pending.pop_due(now.mono) {
@@ -178,17 +179,23 @@ impl Gateway {
         (self.config.heartbeat_timeout / 30).clamp(std::time::Duration::from_millis(10), second)
     }
 
-    /// A process that stood still (stopped, starved, or its machine asleep) has not listened: its sessions were not
-    /// silent. They are given the time back.
-    fn forgive_stall(&mut self, now: MonoTime) {
-        let gap = now.since(self.scanned_at);
-        let usual = self.scan_interval();
-        if gap < usual * 4 {
+    /// A process that stood still (stopped, starved, or its machine asleep) has not listened. Its sessions were not
+    /// silent: they are given the time back. And what piled up for it meanwhile is old: it says nothing for certain
+    /// until owners have answered anew.
+    fn turn(&mut self, now: MonoTime) {
+        let gap = now.since(self.turned_at);
+        self.turned_at = now;
+        if gap < self.config.stale_after {
             return;
         }
         self.stats.stalls += 1;
         for session in self.sessions.iter_mut().flatten() {
-            session.last_heard = session.last_heard.after(gap.saturating_sub(usual)).min(now);
+            session.last_heard = session.last_heard.after(gap).min(now);
+        }
+        for partition in self.placement.all() {
+            if let Some(pull) = self.view(partition).and_then(View::restart) {
+                self.pending.pulls.remove(&pull);
+            }
         }
     }
 
@@ -197,6 +204,7 @@ impl Gateway {
             Due::Request(number) => {
                 if self.pending.requests.contains_key(&number) {
                     self.stats.request_timeouts += 1;
+                    self.ask_later(number);
                     self.answer(number, now, out);
                 }
             }
@@ -215,6 +223,18 @@ impl Gateway {
                         self.ready(slot, out);
                     }
                 }
+            }
+        }
+    }
+
+    /// A watched user whose value has not come in time is asked for with all others of its partition.
+    fn ask_later(&mut self, number: u64) {
+        let Some(request) = self.pending.requests.get(&number) else { return };
+        let missing: Vec<Partition> =
+            request.missing.iter().map(|key| self.placement.partition(*key)).collect();
+        for partition in missing {
+            if let Some(view) = self.view(partition) {
+                view.synced = false;
             }
         }
     }

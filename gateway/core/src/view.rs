@@ -81,13 +81,15 @@ impl View {
         pulling
     }
 
-    /// Begins anew within the epoch: nobody listened for a while.
-    pub(crate) fn restart(&mut self) {
+    /// Begins anew within the epoch: nobody listened for a while. Answers with the pull that is void now.
+    pub(crate) fn restart(&mut self) -> Option<u64> {
         self.synced = false;
         self.settled = false;
         self.n = 0;
         self.behind_since = None;
+        self.caught_up_at = None;
         self.level = None;
+        self.pulling.take()
     }
 
     /// Full values of everything watched were taken.

@@ -10,6 +10,7 @@ use crate::io::{Ticket, Viewer};
 use crate::outbox::Item;
 use crate::request::{Asker, Caller, Request};
 use crate::session::UserIndex;
+use crate::view::View;
 use crate::watch::Known;
 use crate::{Output, Slot};
 
@@ -94,8 +95,8 @@ impl Gateway {
         }
         if first {
             out.push(Output::Subscribe(partition));
-            if let Some(view) = self.view(partition) {
-                view.restart();
+            if let Some(pull) = self.view(partition).and_then(View::restart) {
+                self.pending.pulls.remove(&pull);
             }
             self.pull_all(partition, now.mono, out);
         }
