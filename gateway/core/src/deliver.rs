@@ -162,10 +162,12 @@ impl Gateway {
         let partition = self.placement.partition(key);
         let known =
             self.watch.find(partition, key).and_then(|index| self.watch.get(index)?.known.as_ref()).is_some();
-        if known && (presence.as_of.is_some() || presence.status == Status::Unknown) {
-            if let Some(view) = self.view(partition) {
-                view.told_worse = true;
-            }
+        let worse = presence.as_of.is_some() || presence.status == Status::Unknown;
+        if known
+            && worse
+            && let Some(view) = self.view(partition)
+        {
+            view.told_worse = true;
         }
         presence
     }
