@@ -230,12 +230,14 @@ impl Coordinator {
         self.ownership.announce = false;
         self.beat_number += 1;
         self.beat_due = now.after(self.config.heartbeat_interval);
+        // One who is deaf may still be heard. It vouches for nothing, and leaves its partitions to who can hear.
+        let owned = if self.peers.isolated(now) { Vec::new() } else { self.ownership.beat() };
         out.push(Output::Beat(CoordinatorBeat {
             id: self.id.clone(),
             incarnation: self.incarnation,
             number: self.beat_number,
             ready: self.is_ready(now),
-            owned: self.ownership.beat(),
+            owned,
         }));
     }
 
