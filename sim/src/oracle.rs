@@ -32,8 +32,8 @@ pub struct Oracle {
     disturbed: BTreeMap<usize, u64>,
     /// Who published in an epoch: which coordinator, in which life.
     publishers: BTreeMap<(Partition, Epoch), (usize, u64)>,
-    /// When a user last lost a session in a way that gives it grace.
-    graced: BTreeMap<usize, u64>,
+    /// When, and at which gateway, a user last lost a session in a way that gives it grace.
+    graced: BTreeMap<usize, (u64, usize)>,
     /// What did not hold.
     pub violations: Vec<Violation>,
     /// Transitions that watchers saw.
@@ -51,13 +51,15 @@ impl Oracle {
     pub(crate) fn disturb(&mut self, gateway: usize, at: u64) {
         let last = self.disturbed.entry(gateway).or_default();
         *last = (*last).max(at);
+        // Only the gateway and the owner know of a session in grace: with both gone, so is the grace.
+        self.graced.retain(|_, (_, holder)| *holder != gateway);
     }
 
     /// A user's connection broke, which was open since `since`; it is given grace. One that was too short to be
     /// seen by everybody need not be seen in its grace.
     pub(crate) fn grace(&mut self, user: usize, gateway: usize, since: u64, at: u64) {
         if self.is_calm(gateway, at) && since + SEEN_AFTER_MS < at {
-            self.graced.insert(user, at);
+            self.graced.insert(user, (at, gateway));
         }
     }
 
@@ -121,7 +123,7 @@ impl Oracle {
             }
             Link::Away => false,
         });
-        let graced = self.graced.get(&user).is_some_and(|at| now < at + 9_000);
+        let graced = self.graced.get(&user).is_some_and(|(at, _)| now < at + 9_000);
         here || graced
     }
 
