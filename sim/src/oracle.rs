@@ -12,7 +12,7 @@ use crate::client::{Client, Link};
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which: `I1` to `I11`, or `N` for a transition that nothing explains.
+    /// Which: `I1` to `I5`, or `I10`; `docs/ARCHITECTURE.md` says how the others are held.
     pub invariant: &'static str,
     /// When, in virtual milliseconds.
     pub at: u64,
