@@ -10,6 +10,7 @@ mod backend;
 mod drain;
 mod frames;
 mod handshake;
+mod library;
 mod rest;
 mod support;
 mod tls;
