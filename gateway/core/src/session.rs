@@ -34,6 +34,7 @@ pub(crate) struct Session {
     pub(crate) token_warned: bool,
     /// It has ended; only what waits is still sent.
     pub(crate) over: bool,
+    /// In order, so that one is found fast among thousands.
     pub(crate) watches: Vec<UserIndex>,
     /// Watched users that changed since it was last told; may name one twice.
     pub(crate) dirty: Vec<UserIndex>,

@@ -76,7 +76,7 @@ impl Gateway {
     fn watches(&self, slot: Slot, key: UserKey) -> bool {
         let index = self.watch.find(self.placement.partition(key), key);
         let session = self.sessions.get(slot.0 as usize).and_then(Option::as_ref);
-        session.zip(index).is_some_and(|(session, index)| session.watches.contains(&index))
+        session.zip(index).is_some_and(|(session, index)| session.watches.binary_search(&index).is_ok())
     }
 
     fn own_key(&self, slot: Slot) -> UserKey {
@@ -91,7 +91,8 @@ impl Gateway {
         let first = self.watch.is_empty(partition);
         let Some(index) = self.watch.add(partition, key, user, slot) else { return };
         if let Some(session) = self.session(slot) {
-            session.watches.push(index);
+            let at = session.watches.binary_search(&index).unwrap_or_else(|at| at);
+            session.watches.insert(at, index);
         }
         if first {
             out.push(Output::Subscribe(partition));
@@ -121,8 +122,8 @@ impl Gateway {
         for (_, key) in self.keyed(slot, &users) {
             let Some(index) = self.watch.find(self.placement.partition(key), key) else { continue };
             let Some(session) = self.session(slot) else { continue };
-            let Some(at) = session.watches.iter().position(|watched| *watched == index) else { continue };
-            session.watches.swap_remove(at);
+            let Ok(at) = session.watches.binary_search(&index) else { continue };
+            session.watches.remove(at);
             session.dirty.retain(|dirty| *dirty != index);
             self.unwatch_one(slot, index, out);
         }
