@@ -106,11 +106,14 @@ impl Session {
     /// Counts a frame against the rate; false when there were too many.
     pub(crate) fn spend(&mut self, now: MonoTime, config: &Config) -> bool {
         let rate = config.max_frames_per_second;
-        let earned = u64::from(rate).saturating_mul(now.since(self.credit_at).as_secs());
-        if earned > 0 {
+        let seconds = now.since(self.credit_at).as_secs();
+        if seconds > 0 {
+            let earned = u64::from(rate).saturating_mul(seconds);
             let most = u64::from(rate.saturating_mul(CREDIT_SECONDS));
-            self.credit = u32::try_from(most.min(earned + u64::from(self.credit))).unwrap_or(u32::MAX);
-            self.credit_at = now;
+            let credit = most.min(earned.saturating_add(u64::from(self.credit)));
+            self.credit = u32::try_from(credit).unwrap_or(u32::MAX);
+            // Only whole seconds are paid: what is left of this one counts towards the next.
+            self.credit_at = self.credit_at.after(Duration::from_secs(seconds));
         }
         self.credit = match self.credit.checked_sub(1) {
             Some(left) => left,
