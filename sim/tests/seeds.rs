@@ -6,7 +6,7 @@ fn run(seed: u64, profile: Profile) {
     let report = World::new(seed, profile).run();
     assert!(
         report.violations.is_empty(),
-        "seed {seed} broke: {:#?}\nrun it again with: cargo xtask sim --seed {seed} --trace trace.txt",
+        "seed {seed} broke: {:#?}\nrun it again with: cargo xtask sim --seed {seed} -- --trace trace.txt",
         report.violations
     );
 }
