@@ -12,6 +12,13 @@ pub fn backoff(base: Duration, cap: Duration, attempt: u32, random: f64) -> Dura
     share(most, random)
 }
 
+/// The number of the next attempt after a connection that was up for `lasted`, where it was `attempt` before (SDK-B1):
+/// only one that lasted begins anew, so that a gateway that closes each session at once is not hammered.
+#[must_use]
+pub fn attempt_after(cap: Duration, attempt: u32, lasted: Duration) -> u32 {
+    if lasted >= cap { 0 } else { attempt }
+}
+
 /// The wait after a `reconnect` frame: `after + random * within` (SDK-B2).
 #[must_use]
 pub fn after_reconnect_frame(after: Duration, within: Duration, random: f64) -> Duration {

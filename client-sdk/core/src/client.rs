@@ -13,7 +13,7 @@ use crate::link::{Due, Link};
 use crate::requests::{Job, Requests, StatusJob};
 use crate::token::Token;
 use crate::watches::Watches;
-use crate::{Closure, Config, ConnectionState, Failure, Input, Output, PresenceMap, backoff};
+use crate::{Closure, Config, ConnectionState, Failure, Input, Output, PresenceMap, attempt_after, backoff};
 
 /// Where a client stands.
 #[derive(Debug)]
@@ -223,9 +223,7 @@ impl Client {
     pub(crate) fn lost(&mut self, failure: Failure, now: MonoTime, out: &mut Vec<Output>) {
         let mut told = None;
         if let Phase::Up(link) = &mut self.phase {
-            if now.since(link.up_since) >= self.config.backoff_cap {
-                self.attempt = 0;
-            }
+            self.attempt = attempt_after(self.config.backoff_cap, self.attempt, now.since(link.up_since));
             told = link.leave.take().map(|(at, _)| at.since(now));
         }
         self.cut();

@@ -37,7 +37,7 @@ impl Entry {
             return self.confirm(record);
         }
         if record.status == Status::Unknown {
-            return;
+            return self.doubt(record.as_of);
         }
         match self.known {
             Known::Now => {}
@@ -62,14 +62,31 @@ impl Entry {
             return self.confirm(aside);
         }
         self.known = Known::Decayed;
+        let as_of = self.held.as_ref().and_then(|held| held.as_of);
+        self.forget(as_of.or(Some(wall)));
+    }
+
+    /// The gateway cannot vouch for the held record any longer, whatever it was.
+    fn doubt(&mut self, as_of: Option<WallTime>) {
+        self.aside = None;
+        let before = self.held.as_ref().and_then(|held| held.as_of);
+        let last_known = match self.known {
+            Known::AsOf { wall, .. } => Some(wall),
+            Known::Now | Known::Decayed => None,
+        };
+        self.forget(as_of.or(before).or(last_known));
+    }
+
+    /// The held record is no longer known. One that is unknown already stays as it is.
+    fn forget(&mut self, as_of: Option<WallTime>) {
         if let Some(held) = self.held.as_mut().filter(|held| held.status != Status::Unknown) {
-            *held = decayed(held, wall);
+            *held = unknown(held, as_of);
         }
     }
 }
 
 /// Only what stays true: who, when the last known status began, its version, and until when it was known.
-fn decayed(held: &Presence, wall: WallTime) -> Presence {
+fn unknown(held: &Presence, as_of: Option<WallTime>) -> Presence {
     Presence {
         user_id: held.user_id.clone(),
         status: Status::Unknown,
@@ -80,7 +97,7 @@ fn decayed(held: &Presence, wall: WallTime) -> Presence {
         reachable: false,
         devices: Vec::new(),
         invisible: false,
-        as_of: held.as_of.or(Some(wall)),
+        as_of,
     }
 }
 

@@ -116,7 +116,15 @@ impl Model {
                         confirmed_on: Some(link),
                         ..Self::default()
                     };
-                } else if self.confirmed_on != Some(link) && !self.decayed && says_something {
+                } else if !says_something {
+                    self.aside = None;
+                    let as_of = self.known_until.map(|until| until + WALL_AHEAD);
+                    let doubted = |held: &Shown| (Status::Unknown, held.1, as_of);
+                    self.shown = self.shown.map(|held| match held.0 {
+                        Status::Unknown => held,
+                        Status::Online | Status::Idle | Status::Dnd | Status::Offline => doubted(&held),
+                    });
+                } else if self.confirmed_on != Some(link) && !self.decayed {
                     self.aside =
                         self.aside.filter(|aside| aside.1 > version).or(Some((status, version, link)));
                 }

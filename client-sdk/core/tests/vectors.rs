@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use herenow_client_core::{Failure, Incoming, PresenceMap, after_reconnect_frame, backoff, parse};
+use herenow_client_core::{
+    Failure, Incoming, PresenceMap, after_reconnect_frame, attempt_after, backoff, parse,
+};
 use herenow_protocol::code::{Duty, duty};
 use herenow_protocol::frame::{ClientFrame, ServerFrame, encode};
 use herenow_protocol::{MonoTime, Presence, UserId, Version, WallTime};
@@ -196,6 +198,7 @@ struct BackoffFile {
     base_ms: u64,
     cap_ms: u64,
     backoff: Vec<BackoffCase>,
+    after_connection: Vec<LastedCase>,
     after_reconnect_frame: Vec<LeaveCase>,
 }
 
@@ -205,6 +208,14 @@ struct BackoffCase {
     attempt: u32,
     random: f64,
     delay_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LastedCase {
+    attempt: u32,
+    lasted_ms: u64,
+    next: u32,
 }
 
 #[derive(Deserialize)]
@@ -223,6 +234,10 @@ fn waits() {
     for case in file.backoff {
         let wait = backoff(ms(file.base_ms), ms(file.cap_ms), case.attempt, case.random);
         assert_eq!(wait, ms(case.delay_ms), "SDK-B1 attempt {} random {}", case.attempt, case.random);
+    }
+    for case in file.after_connection {
+        let next = attempt_after(ms(file.cap_ms), case.attempt, ms(case.lasted_ms));
+        assert_eq!(next, case.next, "SDK-B1 attempt {} after {} ms", case.attempt, case.lasted_ms);
     }
     for case in file.after_reconnect_frame {
         let wait = after_reconnect_frame(ms(case.after_ms), ms(case.within_ms), case.random);

@@ -254,6 +254,9 @@ function backoffDelay(attempt, random) {
   const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt, 30));
   return Math.floor(random * ceiling);
 }
+function attemptAfter(attempt, lastedMs) {
+  return lastedMs >= BACKOFF_CAP_MS ? 0 : attempt;
+}
 function moveDelay(afterMs, withinMs, random) {
   return afterMs + Math.floor(random * withinMs);
 }
@@ -490,9 +493,12 @@ var PresenceMap = class {
       this.#held.set(record.userId, { presence: record, sureness: CONFIRMED });
       return;
     }
-    if (held.sureness.is === "confirmed" || record.status === "unknown") return;
-    if (held.sureness.is === "decayed") {
+    if (record.status === "unknown") {
+      doubt(held, record);
+    } else if (held.sureness.is === "decayed") {
       this.#held.set(record.userId, { presence: record, sureness: CONFIRMED });
+    } else if (held.sureness.is === "confirmed") {
+      return;
     } else if (held.sureness.aside === void 0 || record.version >= held.sureness.aside.version) {
       held.sureness.aside = record;
     }
@@ -508,9 +514,17 @@ var PresenceMap = class {
 };
 function decay(presence, sureness) {
   if (sureness.aside !== void 0) return { presence: sureness.aside, sureness: CONFIRMED };
-  if (presence.status === "unknown") return { presence, sureness: DECAYED };
-  const { userId, lastUpdated, version, asOf = sureness.asOf } = presence;
-  return { presence: { userId, status: "unknown", lastUpdated, version, asOf }, sureness: DECAYED };
+  return { presence: unknown(presence, presence.asOf ?? sureness.asOf), sureness: DECAYED };
+}
+function doubt(held, { asOf }) {
+  const lastKnown = held.sureness.is === "held" ? held.sureness.asOf : void 0;
+  held.presence = unknown(held.presence, asOf ?? held.presence.asOf ?? lastKnown);
+  if (held.sureness.is === "held") held.sureness.aside = void 0;
+}
+function unknown(presence, asOf) {
+  if (presence.status === "unknown") return presence;
+  const { userId, lastUpdated, version } = presence;
+  return { userId, status: "unknown", lastUpdated, version, ...asOf !== void 0 && { asOf } };
 }
 function looksLike(a, b) {
   return a !== void 0 && a.status === b.status && a.lastUpdated === b.lastUpdated && a.text === b.text && a.emoji === b.emoji && a.asOf === b.asOf && a.reachable === b.reachable && a.invisible === b.invisible && a.devices?.join() === b.devices?.join();
@@ -842,7 +856,7 @@ var Connection = class {
   #comeBack(reason, now) {
     this.#requests.disconnected();
     this.#cut(now);
-    if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
+    if (this.#phase.at === "open") this.#attempt = attemptAfter(this.#attempt, now - this.#openedAt);
     const move = this.#move;
     const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
     if (!move) this.#attempt += 1;
@@ -1258,6 +1272,7 @@ export {
   HerenowError,
   PresenceMap,
   Watch,
+  attemptAfter,
   backoffDelay,
   clientFrame,
   closeDuty,

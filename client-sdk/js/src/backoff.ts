@@ -10,6 +10,14 @@ export function backoffDelay(attempt: number, random: number): number {
   return Math.floor(random * ceiling);
 }
 
+/**
+ * The number of the next attempt after a connection that was up for `lastedMs`, where it was `attempt` before: only one
+ * that lasted begins anew, so that a gateway that closes each session at once is not hammered.
+ */
+export function attemptAfter(attempt: number, lastedMs: number): number {
+  return lastedMs >= BACKOFF_CAP_MS ? 0 : attempt;
+}
+
 /** How long after a `reconnect` frame the client moves, in milliseconds. `random` is drawn from [0, 1). */
 export function moveDelay(afterMs: number, withinMs: number, random: number): number {
   return afterMs + Math.floor(random * withinMs);

@@ -1,10 +1,9 @@
-import { backoffDelay, moveDelay } from "./backoff.js";
+import { attemptAfter, backoffDelay, moveDelay } from "./backoff.js";
 import { closeDuty, closeFacts } from "./codes.js";
 import { failure, HerenowError } from "./errors.js";
 import { clientFrame, pages, parseServerFrame } from "./frames.js";
 import type { ClientFrame, ServerFrame, Welcome } from "./frames.js";
 import {
-  BACKOFF_CAP_MS,
   CONNECT_TIMEOUT_MS,
   REQUESTS_WAITING,
   REQUEST_TIMEOUT_MS,
@@ -336,8 +335,7 @@ export class Connection {
   #comeBack(reason: HerenowError, now: number): void {
     this.#requests.disconnected();
     this.#cut(now);
-    // Only a connection that lasted begins anew: a gateway that closes each session at once is not hammered.
-    if (this.#phase.at === "open" && now - this.#openedAt >= BACKOFF_CAP_MS) this.#attempt = 0;
+    if (this.#phase.at === "open") this.#attempt = attemptAfter(this.#attempt, now - this.#openedAt);
     // A move that was announced is no failure: it counts no attempt, and is made once.
     const move = this.#move;
     const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());

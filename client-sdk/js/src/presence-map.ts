@@ -21,7 +21,7 @@ const CONFIRMED: Sureness = { is: "confirmed" };
 const DECAYED: Sureness = { is: "decayed" };
 
 /**
- * The latest known presence of every watched user: clauses SDK-P1 to SDK-P8 of protocol/vectors. It never goes back
+ * The latest known presence of every watched user: clauses SDK-P1 to SDK-P9 of protocol/vectors. It never goes back
  * to an older record while it is sure of a newer one, and it says `unknown` rather than show what nobody has
  * confirmed for too long. Times are milliseconds of a clock that only measures differences.
  */
@@ -124,9 +124,12 @@ export class PresenceMap {
       this.#held.set(record.userId, { presence: record, sureness: CONFIRMED });
       return;
     }
-    if (held.sureness.is === "confirmed" || record.status === "unknown") return;
-    if (held.sureness.is === "decayed") {
+    if (record.status === "unknown") {
+      doubt(held, record);
+    } else if (held.sureness.is === "decayed") {
       this.#held.set(record.userId, { presence: record, sureness: CONFIRMED });
+    } else if (held.sureness.is === "confirmed") {
+      return;
     } else if (held.sureness.aside === undefined || record.version >= held.sureness.aside.version) {
       held.sureness.aside = record;
     }
@@ -144,9 +147,21 @@ export class PresenceMap {
 
 function decay(presence: Presence, sureness: Extract<Sureness, { is: "held" }>): Held {
   if (sureness.aside !== undefined) return { presence: sureness.aside, sureness: CONFIRMED };
-  if (presence.status === "unknown") return { presence, sureness: DECAYED };
-  const { userId, lastUpdated, version, asOf = sureness.asOf } = presence;
-  return { presence: { userId, status: "unknown", lastUpdated, version, asOf }, sureness: DECAYED };
+  return { presence: unknown(presence, presence.asOf ?? sureness.asOf), sureness: DECAYED };
+}
+
+/** The gateway cannot vouch for a record any longer, whatever it was. */
+function doubt(held: Held, { asOf }: Presence): void {
+  const lastKnown = held.sureness.is === "held" ? held.sureness.asOf : undefined;
+  held.presence = unknown(held.presence, asOf ?? held.presence.asOf ?? lastKnown);
+  if (held.sureness.is === "held") held.sureness.aside = undefined;
+}
+
+/** What stays true of a record that is no longer known; one that is unknown already stays as it is. */
+function unknown(presence: Presence, asOf: string | undefined): Presence {
+  if (presence.status === "unknown") return presence;
+  const { userId, lastUpdated, version } = presence;
+  return { userId, status: "unknown", lastUpdated, version, ...(asOf !== undefined && { asOf }) };
 }
 
 /** Whether a person would see no difference: every field counts but the version. */

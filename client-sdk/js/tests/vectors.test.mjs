@@ -2,7 +2,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { backoffDelay, clientFrame, closeDuty, moveDelay, parseServerFrame, PresenceMap } from "../dist/herenow.js";
+import {
+  attemptAfter,
+  backoffDelay,
+  clientFrame,
+  closeDuty,
+  moveDelay,
+  parseServerFrame,
+  PresenceMap,
+} from "../dist/herenow.js";
 
 const vectors = (name) =>
   JSON.parse(readFileSync(new URL(`../../../protocol/vectors/${name}.json`, import.meta.url), "utf8"));
@@ -31,12 +39,19 @@ each(
   },
 );
 
-const { backoff, afterReconnectFrame } = vectors("backoff");
+const { backoff, afterConnection, afterReconnectFrame } = vectors("backoff");
 each(
   backoff,
   (c) => `attempt ${c.attempt}, random ${c.random}`,
   ({ attempt, random, delayMs }) => {
     assert.equal(backoffDelay(attempt, random), delayMs);
+  },
+);
+each(
+  afterConnection,
+  (c) => `attempt ${c.attempt} after a connection of ${c.lastedMs} ms`,
+  ({ attempt, lastedMs, next }) => {
+    assert.equal(attemptAfter(attempt, lastedMs), next);
   },
 );
 each(

@@ -1,6 +1,6 @@
 import type { Presence, PresenceChange } from "./types.js";
 /**
- * The latest known presence of every watched user: clauses SDK-P1 to SDK-P8 of protocol/vectors. It never goes back
+ * The latest known presence of every watched user: clauses SDK-P1 to SDK-P9 of protocol/vectors. It never goes back
  * to an older record while it is sure of a newer one, and it says `unknown` rather than show what nobody has
  * confirmed for too long. Times are milliseconds of a clock that only measures differences.
  */
