@@ -80,6 +80,7 @@ impl Gateway {
                 let page = users.get(sent..).unwrap_or_default().iter().take(USERS_PER_FRAME);
                 let page: Vec<_> =
                     page.map(|(user, key)| (*key, self.presence_of(user, *key, *key == own, now))).collect();
+                self.told(slot, page.iter().map(|(key, _)| *key));
                 let page = page.into_iter().map(|(key, presence)| self.noted(key, presence)).collect();
                 let sent = sent + USERS_PER_FRAME;
                 let complete = sent >= users.len();
@@ -96,6 +97,16 @@ impl Gateway {
             }
         }
         true
+    }
+
+    /// What a snapshot has just told need not be told again as a change.
+    fn told(&mut self, slot: Slot, keys: impl Iterator<Item = UserKey>) {
+        let index = |key| self.watch.find(self.placement.partition(key), key);
+        let mut told: Vec<UserIndex> = keys.filter_map(index).collect();
+        told.sort_unstable();
+        if let Some(session) = self.session(slot) {
+            session.dirty.retain(|dirty| told.binary_search(dirty).is_err());
+        }
     }
 
     fn after_page(&mut self, slot: Slot, complete: bool, item: Item) {

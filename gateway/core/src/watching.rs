@@ -96,10 +96,7 @@ impl Gateway {
         }
         if first {
             out.push(Output::Subscribe(partition));
-            if let Some(pull) = self.view(partition).and_then(View::restart) {
-                self.pending.pulls.remove(&pull);
-            }
-            self.pull_all(partition, now.mono, out);
+            self.pull_anew(partition, now, out);
         }
     }
 
@@ -121,36 +118,70 @@ impl Gateway {
         let Some(users) = self.checked(slot, id, users, now, out) else { return };
         for (_, key) in self.keyed(slot, &users) {
             let Some(index) = self.watch.find(self.placement.partition(key), key) else { continue };
-            let Some(session) = self.session(slot) else { continue };
-            let Ok(at) = session.watches.binary_search(&index) else { continue };
-            session.watches.remove(at);
-            session.dirty.retain(|dirty| *dirty != index);
-            self.unwatch_one(slot, index, out);
+            self.drop_watch(slot, index, out);
         }
         self.post(slot, &ServerFrame::Ack { id }, now, out);
     }
 
-    /// The session may see others than before: its watch list is made anew under what it may ask for now.
+    /// Takes a user off the watch list of a session, if it is on it.
+    fn drop_watch(&mut self, slot: Slot, index: UserIndex, out: &mut Vec<Output>) {
+        let Some(session) = self.session(slot) else { return };
+        let Ok(at) = session.watches.binary_search(&index) else { return };
+        session.watches.remove(at);
+        session.dirty.retain(|dirty| *dirty != index);
+        self.unwatch_one(slot, index, out);
+    }
+
+    /// The session may see others than before: whom it may see now, or no longer, it watches anew under the key that
+    /// it may ask for. Everybody else stays as told.
     pub(crate) fn watch_again(&mut self, slot: Slot, now: Now, out: &mut Vec<Output>) {
         let Some(session) = self.session(slot) else { return };
-        session.dirty.clear();
-        let watches = std::mem::take(&mut session.watches);
-        let users: Vec<UserId> = watches
-            .iter()
-            .filter_map(|index| self.watch.get(*index))
-            .map(|watched| watched.id.clone())
-            .collect();
-        for index in watches {
-            self.unwatch_one(slot, index, out);
+        let (viewer, watches) = (session.viewer.clone(), session.watches.clone());
+        let regranted = |index: UserIndex| {
+            let watched = self.watch.get(index)?;
+            let key = self.key_for(&viewer, &watched.id);
+            (key != watched.key).then(|| (index, watched.id.clone(), key))
+        };
+        let changed: Vec<(UserIndex, UserId, UserKey)> = watches.into_iter().filter_map(regranted).collect();
+        for (index, ..) in &changed {
+            self.drop_watch(slot, *index, out);
         }
-        for (user, key) in self.keyed(slot, &users) {
-            self.watch_one(slot, &user, key, now, out);
+        for (_, user, key) in &changed {
+            self.watch_one(slot, user, *key, now, out);
         }
-        let Some(session) = self.session(slot) else { return };
-        for index in session.watches.clone() {
-            session.mark(index);
+        self.tell_regranted(slot, &changed, now, out);
+    }
+
+    fn tell_regranted(
+        &mut self,
+        slot: Slot,
+        changed: &[(UserIndex, UserId, UserKey)],
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let mut unasked = std::collections::BTreeSet::new();
+        for (.., key) in changed {
+            let partition = self.placement.partition(*key);
+            let Some(index) = self.watch.find(partition, *key) else { continue };
+            if self.watch.get(index).is_some_and(|watched| watched.known.is_none()) {
+                unasked.insert(partition);
+            }
+            if let Some(session) = self.session(slot) {
+                session.mark(index);
+                self.ready(slot, out);
+            }
         }
-        self.ready(slot, out);
+        for partition in unasked {
+            self.pull_anew(partition, now, out);
+        }
+    }
+
+    /// Asks for everything watched in a partition, whatever was asked before.
+    fn pull_anew(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
+        if let Some(pull) = self.view(partition).and_then(View::restart) {
+            self.pending.pulls.remove(&pull);
+        }
+        self.pull_all(partition, now.mono, out);
     }
 
     pub(crate) fn on_session_query(
