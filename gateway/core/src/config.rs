@@ -55,7 +55,7 @@ pub struct Config {
     /// not shorter than any grace the coordinators give.
     #[serde(with = "herenow_protocol::duration")]
     pub ended_kept: Duration,
-    /// Most sessions that ended are remembered of one partition, the latest ones. Default 2,000.
+    /// Most sessions that ended are remembered of one partition, the latest ones. Default 500.
     pub max_ended: usize,
     /// Most sessions of this gateway. Default 100,000.
     pub max_sessions: usize,
@@ -90,7 +90,7 @@ impl Default for Config {
             token_warning: Duration::from_secs(60),
             token_leeway: Duration::from_secs(5),
             ended_kept: Duration::from_secs(60),
-            max_ended: 2_000,
+            max_ended: 500,
             max_sessions: 100_000,
             max_sessions_per_user: 20,
             max_watches: 5_000,
