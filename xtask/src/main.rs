@@ -1,6 +1,7 @@
 //! The commands that people and CI run.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
+mod acceptance;
 mod clock;
 mod codes;
 mod imports;
@@ -44,6 +45,12 @@ enum Command {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Measure what the service promises, from outside: clients in Python and Node.js against the release build
+    Acceptance {
+        /// Anything for the driver, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -74,6 +81,7 @@ fn main() -> Result<()> {
             let arguments = numbers.chain(rest);
             Run::cargo(&workspace, ["run", "--release", "-p", "herenow-sim", "--"]).args(arguments).done()
         }
+        Command::Acceptance { rest } => acceptance::all(&workspace, rest),
         Command::Bench { what: Bench::Latency { rest } } => {
             setup::nats_server(&workspace)?;
             // The benchmark starts this program as a person would: two gateways and two coordinators.

