@@ -394,8 +394,8 @@ fn draining_sends_everybody_elsewhere_also_who_comes_late() {
     world.handle(Input::Drain { within_ms: 9_000 });
     world.open(2, "cy");
     let away = ServerFrame::Reconnect { after_ms: 0, within_ms: 9_000, reason: "shutdown".to_owned() };
-    assert_eq!(world.frames(0), [away.clone()]);
-    assert_eq!(world.frames(1), [away.clone()]);
+    assert_eq!(world.frames(0), std::slice::from_ref(&away));
+    assert_eq!(world.frames(1), std::slice::from_ref(&away));
     assert_eq!(world.frames(2).last(), Some(&away));
     assert_eq!(world.closes(), [], "the server closes them when the window is over");
 }
