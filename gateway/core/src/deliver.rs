@@ -23,26 +23,28 @@ impl Gateway {
     ) {
         let Some(index) = self.watch.find(partition, key) else { return };
         let Some(watched) = self.watch.get_mut(index) else { return };
-        match watched.learn(known, now.wall) {
-            Tell::Nobody => {}
-            Tell::Own => self.tell(index, Some(key), now, out),
-            Tell::All => self.tell(index, None, now, out),
-        }
+        let whom = watched.learn(known, now.wall);
+        self.tell(index, whom, now, out);
     }
 
-    /// Notes for each watcher that a user changed; with `only`, for those who are that user.
-    pub(crate) fn tell(&mut self, index: UserIndex, only: Option<UserKey>, now: Now, out: &mut Vec<Output>) {
-        let Some(watched) = self.watch.get_mut(index) else { return };
+    /// Notes for each watcher that a user changed.
+    pub(crate) fn tell(&mut self, index: UserIndex, whom: Tell, now: Now, out: &mut Vec<Output>) {
+        let Some(watched) = self.watch.get_mut(index).filter(|_| whom != Tell::Nobody) else { return };
         watched.encoded = None;
+        let key = watched.key;
         let watchers = std::mem::take(&mut watched.watchers);
         for slot in &watchers {
             let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
                 continue;
             };
-            if only.is_some_and(|key| key != session.key) {
+            if whom == Tell::Own && key != session.key {
                 continue;
             }
             session.mark(index);
+            // The answer that it waits for mostly tells the same. Whatever it does not tell goes out behind it.
+            if whom == Tell::First && session.open_requests > 0 {
+                continue;
+            }
             let due = session.flush_at(&self.config);
             if due <= now.mono {
                 self.ready(*slot, out);

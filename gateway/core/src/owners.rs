@@ -7,7 +7,7 @@ use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey};
 use crate::gateway::Gateway;
 use crate::request::{Due, PullState};
 use crate::view::Fit;
-use crate::watch::Known;
+use crate::watch::{Known, Tell};
 use crate::{Output, Slot};
 
 impl Gateway {
@@ -270,7 +270,7 @@ impl Gateway {
             }
             if turned {
                 for index in self.watch.members(partition) {
-                    self.tell(index, None, now, out);
+                    self.tell(index, Tell::All, now, out);
                 }
             }
         }

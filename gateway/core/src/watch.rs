@@ -54,6 +54,8 @@ pub(crate) enum Tell {
     Nobody,
     /// The user's own sessions.
     Own,
+    /// Everybody, for the first time.
+    First,
     /// Everybody.
     All,
 }
@@ -64,7 +66,7 @@ impl Watched {
         let Some(old) = &self.known else {
             self.known = Some(new);
             self.encoded = None;
-            return Tell::All;
+            return Tell::First;
         };
         if new.version() <= old.version() {
             return Tell::Nobody;

@@ -195,3 +195,44 @@ fn a_session_that_is_over_is_told_no_more_changes() {
     world.handle(Input::Closed(Slot(0), herenow_protocol::message::Ending::Bye));
     assert_eq!(world.gateway.stats().watches, 2, "the other session's");
 }
+
+#[test]
+fn the_first_value_waits_for_the_answer_that_tells_it() {
+    let mut world = World::new();
+    world.publish("bob", Status::Online);
+    world.open(0, "ana");
+    world.frames(0);
+    world.owner.answers = false;
+    world.out.clear();
+    world.frame(0, support::watch(1, &["bob"]));
+    let pulls = world.pulls();
+    assert_eq!(pulls.len(), 2, "everything watched, and the question");
+    world.answer(&pulls[0]);
+    assert_eq!(readies(&mut world, 0), 0, "the snapshot is still to come");
+    world.answer(&pulls[1]);
+    assert_eq!(readies(&mut world, 0), 1);
+    let frames = world.frames(0);
+    assert!(matches!(frames[..], [ServerFrame::Snapshot { id: 1, .. }]), "{frames:?}");
+}
+
+#[test]
+fn a_first_value_that_the_awaited_answer_does_not_tell_follows_it() {
+    let mut world = World::new();
+    world.publish("bob", Status::Online);
+    world.open(0, "ana");
+    world.owner.answers = false;
+    world.frame(0, support::watch(1, &["bob"]));
+    world.advance_ms(1_000);
+    assert_eq!(world.snapshot(0, 1).map(|users| users[0].status), Some(Status::Unknown));
+    world.frame(0, herenow_protocol::frame::ClientFrame::Query { id: 2, users: support::names(&["cy"]) });
+    world.owner.answers = true;
+    world.out.clear();
+    world.publish("bob", Status::Idle);
+    assert_eq!(readies(&mut world, 0), 0);
+    world.advance_ms(1_000);
+    assert_eq!(readies(&mut world, 0), 1);
+    let frames = world.frames(0);
+    assert!(matches!(frames[0], ServerFrame::Snapshot { id: 2, .. }), "{frames:?}");
+    let ServerFrame::Presence { users } = &frames[1] else { panic!("{frames:?}") };
+    assert_eq!((users[0].user_id.as_str(), users[0].status), ("bob", Status::Idle));
+}

@@ -228,6 +228,13 @@ impl World {
         more.then_some(text)
     }
 
+    /// The owner answers one pull.
+    pub fn answer(&mut self, pull: &Pull) {
+        for page in self.owner.snapshots(pull) {
+            self.handle(Input::Message(ToGateway::Snapshot(page)));
+        }
+    }
+
     /// What the socket would take now.
     pub fn frames(&mut self, slot: u32) -> Vec<ServerFrame> {
         std::iter::from_fn(|| self.raw(slot)).map(|text| ServerFrame::parse(&text).unwrap()).collect()
