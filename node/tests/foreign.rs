@@ -1,8 +1,6 @@
 //! What the service promises, measured by programs that share no code with it: clients made of `websockets` for Python
 //! and `ws` for Node.js. This is the short form of `cargo xtask acceptance`.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use herenow::config::{Config, Secret};
+use herenow::config::{BusKind, Config, Role, Secret};
 use herenow::{Embedded, Wiring};
 use herenow_bus::{Bus as _, LocalBus};
 use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
@@ -417,4 +417,27 @@ async fn metrics_count_and_name_nobody() {
     assert!(text.contains("herenow_gateway_sessions"), "{text}");
     assert!(text.contains("herenow_coordinator_transitions_total{cause=\"connected\"} 2"), "{text}");
     assert!(!text.contains("-the-watche"), "{text}");
+}
+
+#[tokio::test]
+async fn what_happens_last_at_a_gateway_that_leaves_is_told() {
+    let service = Service::start().await;
+    let mut ben = service.client("ben").await;
+    let mut config = config();
+    config.node.roles = vec![Role::Gateway];
+    // As in a cluster; the bus itself is that of the service.
+    config.cluster.bus = BusKind::Nats;
+    config.node.name = Some("second".to_owned());
+    if let Some(gateway) = &mut config.gateway {
+        gateway.core.report_window = Duration::from_millis(500);
+    }
+    let second = Embedded::start(config, Wiring::over(service.bus.clone())).await.unwrap();
+    let ana = Client::connect(second.address().unwrap(), "ana").await;
+    ben.watch_until("ana", Status::Online).await;
+    let began = now();
+    // Its coming was just reported, so that its going waits for the window, which the gateway does not outlive.
+    ana.bye().await;
+    second.leave(Duration::from_secs(10)).await;
+    ben.sees("ana", Status::Offline).await;
+    assert!(began.elapsed() < GRACE + SLACK, "as an orderly leave, without grace: {:?}", began.elapsed());
 }

@@ -223,7 +223,7 @@ async fn measure(shard: Rc<Shard>) {
     }
 }
 
-/// Tells every client to go, waits for them, and closes who is left.
+/// Tells every client to go, waits for them, closes who is left, and tells coordinators of the last that went.
 async fn drain(shard: &Rc<Shard>, window: Duration) {
     shard.start_drain();
     shard.feed(Input::Drain { within_ms: millis(window) }, shard.now());
@@ -232,6 +232,9 @@ async fn drain(shard: &Rc<Shard>, window: Duration) {
         let patience = shard.common.config.timeouts.close + Duration::from_millis(500);
         let _ = tokio::time::timeout(patience, empty(shard)).await;
     }
+    // Nothing is added to what waits to be reported any more, so all of it is due after one window.
+    tokio::time::sleep(shard.common.config.core.report_window).await;
+    shard.feed_time(shard.now());
     shard.measure();
 }
 
