@@ -1,10 +1,14 @@
-//! Clients of the simulated world: people with devices who come, go, idle, reload, vanish and watch one another.
+//! Clients of the simulated world: people with devices who come, go, idle, reload, vanish and watch one another. On
+//! each device runs the real core of the SDK.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use herenow_protocol::{Activity, Presence};
+use herenow_client_core as sdk;
+use herenow_protocol::{Activity, Presence, UserId, Version};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
+
+use crate::fault::Profile;
 
 /// Where a client is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,58 +24,83 @@ pub(crate) enum Link {
 pub(crate) struct Client {
     pub(crate) user: usize,
     pub(crate) device: String,
+    /// The program, while it runs, and how often it was started.
+    pub(crate) sdk: Option<sdk::Client>,
+    pub(crate) instance: u64,
+    /// Counts connections and attempts, so that what belongs to an earlier one is told apart.
+    pub(crate) attempt: u64,
     pub(crate) link: Link,
+    pub(crate) no_network_until: u64,
     pub(crate) activity: Activity,
-    /// It has vanished without a word: its heartbeats have stopped.
+    /// The program is dead, and its gateway does not know.
     pub(crate) mute: bool,
     pub(crate) watches: Vec<usize>,
-    /// What its own screen shows.
-    pub(crate) view: BTreeMap<usize, Presence>,
-    /// Whose value it was told in this session.
-    pub(crate) told: BTreeSet<usize>,
-    pub(crate) next_id: u64,
+    /// What the application was told last.
+    pub(crate) shown: BTreeMap<usize, Presence>,
+    /// The versions it was sent in this session.
+    pub(crate) sent: BTreeMap<UserId, Version>,
+    pub(crate) alarm: u64,
 }
 
-/// What a client does next.
+/// What a person does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Connects.
-    Connect,
-    /// Its person becomes active, idle, or puts it away.
+    /// Starts the program.
+    Start,
+    /// Becomes active, idle, or puts the device away.
     Activity(Activity),
-    /// The connection breaks and is made again soon: a reload.
+    /// Reloads: the program ends and is started again soon.
     Reload(u64),
-    /// The connection breaks for long.
+    /// Has no network for a while; the program goes on.
     Lose(u64),
-    /// It says goodbye.
+    /// Says goodbye.
     Bye(u64),
-    /// It vanishes without a word.
-    Vanish,
-    /// It watches others than before.
+    /// The device dies without a word.
+    Vanish(u64),
+    /// Watches others than before.
     Rewatch,
     /// Nothing.
     Rest,
 }
 
 impl Client {
-    /// Draws what a client does next.
-    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Step {
-        if self.link == Link::Away {
-            return Step::Connect;
+    pub(crate) fn new(index: usize, profile: Profile, rng: &mut ChaCha8Rng) -> Self {
+        Self {
+            user: index / 2,
+            device: format!("device-{index}"),
+            sdk: None,
+            instance: 0,
+            attempt: 0,
+            link: Link::Away,
+            no_network_until: 0,
+            activity: Activity::Active,
+            mute: false,
+            watches: draw_watches(profile, rng),
+            shown: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            alarm: 0,
         }
-        if self.mute {
-            return Step::Rest;
+    }
+
+    /// Draws what the person does next.
+    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Step {
+        if self.sdk.is_none() {
+            return Step::Start;
         }
         match rng.random_range(0..20) {
             0..=6 => Step::Activity(
                 [Activity::Active, Activity::Idle, Activity::Background][rng.random_range(0..3)],
             ),
             7..=9 => Step::Reload(rng.random_range(50..4_000)),
-            10 => Step::Lose(rng.random_range(5_000..30_000)),
+            10 => Step::Lose(rng.random_range(500..30_000)),
             11..=12 => Step::Bye(rng.random_range(100..15_000)),
-            13 => Step::Vanish,
+            13 => Step::Vanish(rng.random_range(1_000..50_000)),
             14..=15 => Step::Rewatch,
             _ => Step::Rest,
         }
     }
+}
+
+pub(crate) fn draw_watches(profile: Profile, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    (0..profile.users).filter(|_| rng.random_bool(0.5)).collect()
 }

@@ -1,13 +1,16 @@
 //! A deterministic world in which Herenow's real cores run against seeded faults.
 //!
 //! One virtual clock, one random number generator, no thread: a seed is a whole run, and a failing seed fails again.
-//! Coordinators and gateways are the cores that production runs; the bus, the arbiter and the clients are modelled
-//! here, with everything a real network does to messages. [`Oracle`] knows the truth and judges what watchers are told.
+//! Coordinators, gateways and clients are the cores that production and the SDK run; the bus, the arbiter and the
+//! people are modelled here, with everything a real network does to messages. [`Oracle`] knows the truth and judges what watchers are told.
 
 mod client;
 mod fault;
 mod net;
 mod oracle;
+mod people;
+mod process;
+mod strike;
 mod world;
 
 pub use fault::Profile;

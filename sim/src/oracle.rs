@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use herenow_protocol::message::{Delta, Up};
-use herenow_protocol::{Activity, Epoch, Partition, Presence, Status};
+use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, Version};
 
 use crate::client::{Client, Link};
 
@@ -88,22 +88,24 @@ impl Oracle {
         }
     }
 
-    /// I1, I4: a client takes a value. `in_session`: it has taken one in this session before.
+    /// I1: a gateway never goes back within a session, whatever it says of freshness.
+    pub(crate) fn received(&mut self, watcher: usize, last: Option<Version>, new: &Presence, now: u64) {
+        if let Some(last) = last.filter(|last| new.version < *last && new.status != Status::Unknown) {
+            let what = format!("client {watcher} was sent {} of {} after {last}", new.version, new.user_id);
+            self.fail("I1", now, what);
+        }
+    }
+
+    /// I4: an application was told of a change.
     pub(crate) fn shown(
         &mut self,
         watcher: usize,
         clients: &[Client],
         user: usize,
         new: &Presence,
-        in_session: bool,
         now: u64,
     ) {
-        let Some(old) = clients.get(watcher).and_then(|client| client.view.get(&user)) else { return };
-        if new.version < old.version && in_session {
-            let what =
-                format!("client {watcher} was shown user {user} at {} after {}", new.version, old.version);
-            self.fail("I1", now, what);
-        }
+        let Some(old) = clients.get(watcher).and_then(|client| client.shown.get(&user)) else { return };
         if new.status == old.status {
             return;
         }
@@ -135,7 +137,7 @@ impl Oracle {
             }
             for user in &watcher.watches {
                 let truth = truth(clients, *user);
-                let shown = watcher.view.get(user);
+                let shown = watcher.shown.get(user);
                 let right = shown.is_some_and(|p| p.status == truth && p.as_of.is_none());
                 if !right {
                     let invariant = if truth == Status::Offline { "I3" } else { "I5" };

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use herenow_protocol::api::{Cause, Change};
 use herenow_protocol::message::{Ended, Ending, Entry, SessionChange, SessionRecord, Shown};
 use herenow_protocol::{
-    Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId, UserKey,
-    Version,
+    DeviceId, Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId,
+    UserKey, Version,
 };
 
 use crate::claims::Claims;
@@ -79,6 +79,7 @@ impl PartitionState {
         match change {
             SessionChange::Opened(record) => {
                 let key = record.key;
+                self.welcome_back(key, &record.device);
                 self.open(origin, record, now, config);
                 self.evaluate(key, Cause::Connected, now, config);
             }
@@ -134,7 +135,7 @@ impl PartitionState {
     }
 
     /// A session that ended before the sync. One that this owner has not lost itself is taken in for the rest of its
-    /// grace, unless its device is back; one that left or was silent is gone.
+    /// grace; one that left or was silent is gone.
     fn replace_ended(
         &mut self,
         origin: &Origin,
@@ -154,10 +155,9 @@ impl PartitionState {
         let until = MonoTime::from_millis(grace.as_millis().saturating_sub(ended.ago_ms));
         let held =
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
-        let back = self.users.get(&key).is_some_and(|user| user.has_device(&record.device));
         if held && known.contains_key(&number) {
             self.lose(origin, number, key, until);
-        } else if !held && !back && until > now.mono && !self.settled {
+        } else if !held && until > now.mono && !self.settled {
             let user = self.users.entry(key).or_insert_with(|| User::new(record.user.clone()));
             user.sessions.push(session(origin, record, Lease::Grace(until)));
         }
@@ -175,17 +175,22 @@ impl PartitionState {
         }
     }
 
+    /// The device has come back: its lost session has been waiting for this. Only a session that opens now says so;
+    /// one that a sync tells of may be older than the loss.
+    fn welcome_back(&mut self, key: UserKey, device: &DeviceId) {
+        if let Some(user) = self.users.get_mut(&key) {
+            let waiting =
+                |s: &Session| matches!(s.lease, Lease::Grace(_)) && s.device.as_ref() == Some(device);
+            user.sessions.retain(|session| !waiting(session));
+        }
+    }
+
     fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {
         let Some(stream) = self.streams.get_mut(&origin.gateway) else { return };
         stream.sessions.insert(record.number, record.key);
         self.make_room(config.max_users_per_partition, record.key);
         let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user.clone()));
-        let device = record.device.clone();
-        // The device is back: its lost session has been waiting for this one.
-        user.sessions.retain(|s| {
-            let waiting = matches!(s.lease, Lease::Grace(_)) && s.device.as_ref() == Some(&device);
-            s.counts(now.mono) && !waiting && !s.is(origin, record.number)
-        });
+        user.sessions.retain(|session| session.counts(now.mono) && !session.is(origin, record.number));
         if user.sessions.len() >= config.max_sessions_per_user {
             user.sessions.remove(0);
         }

@@ -2,7 +2,7 @@
 
 use herenow_protocol::api::Cause;
 use herenow_protocol::message::{Entry, Shown};
-use herenow_protocol::{Activity, DeviceId, MonoTime, UserId, UserKey, WallTime};
+use herenow_protocol::{Activity, MonoTime, UserId, UserKey, WallTime};
 
 use crate::claims::Claims;
 use crate::derive::{Derived, Face};
@@ -42,11 +42,6 @@ impl User {
     /// When something about it ends by itself.
     pub(crate) fn next_end(&self) -> Option<MonoTime> {
         self.sessions.iter().filter_map(Session::ends).chain(self.claims.next_end()).min()
-    }
-
-    /// A live session runs on the device.
-    pub(crate) fn has_device(&self, device: &DeviceId) -> bool {
-        self.sessions.iter().any(|session| session.is_live() && session.device.as_ref() == Some(device))
     }
 
     /// Forgets what has ended by itself; says what that was.

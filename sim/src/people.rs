@@ -1,0 +1,327 @@
+//! What people do with their devices, and how frames go between a device and its gateway.
+
+use herenow_client_core as sdk;
+use herenow_gateway_core as gateway;
+use herenow_gateway_core::{Grants, Opening, Slot, Viewer};
+use herenow_protocol::frame::{ClientFrame, ServerFrame};
+use herenow_protocol::message::Ending;
+use herenow_protocol::{Activity, DeviceKind, MonoTime, Presence, UserId, WallTime};
+use rand::RngExt as _;
+
+use crate::client::{Link, Step, draw_watches};
+use crate::process::{device_id, user_id};
+use crate::world::{Event, World};
+
+/// How long a frame is under way between a device and its gateway.
+const WIRE_MS: u64 = 1;
+
+impl World {
+    pub(crate) fn step(&mut self, index: usize) {
+        let step = self.clients[index].draw(&mut self.rng);
+        let pause = self.rng.random_range(300..6_000);
+        let stormy = self.now < self.storm_ends();
+        let next = if stormy || step == Step::Start { self.act(index, step).unwrap_or(pause) } else { pause };
+        self.at(self.now + next, Event::Step(index));
+    }
+
+    /// Carries out a step; says when the next one follows, if that is part of it.
+    fn act(&mut self, index: usize, step: Step) -> Option<u64> {
+        self.note(|| format!("client {index}: {step:?}"));
+        match step {
+            Step::Start => self.start_client(index),
+            Step::Activity(activity) => {
+                self.clients[index].activity = activity;
+                self.sdk(index, sdk::Input::SetActivity(activity));
+            }
+            Step::Reload(away) => {
+                self.break_off(index);
+                self.stop_client(index);
+                return Some(away);
+            }
+            Step::Lose(away) => {
+                self.clients[index].no_network_until = self.now + away;
+                self.break_off(index);
+                self.sdk(index, sdk::Input::Closed(sdk::Closure::Lost(sdk::Failure::lost())));
+            }
+            Step::Bye(away) => {
+                self.oracle.no_grace(self.clients[index].user);
+                self.sdk(index, sdk::Input::Bye);
+                return Some(away.max(2_500));
+            }
+            Step::Vanish(away) => {
+                self.oracle.no_grace(self.clients[index].user);
+                self.stop_client(index);
+                self.clients[index].mute = true;
+                return Some(away);
+            }
+            Step::Rewatch => self.rewatch(index),
+            Step::Rest => {}
+        }
+        None
+    }
+
+    /// A program is started; what another one left behind on the device is not its own.
+    fn start_client(&mut self, index: usize) {
+        self.abandon(index);
+        let config = sdk::Config {
+            activity: Some(Activity::Active),
+            backoff_cap: std::time::Duration::from_secs(5),
+            ..sdk::Config::default()
+        };
+        let seed = self.rng.random();
+        let client = &mut self.clients[index];
+        client.instance += 1;
+        client.alarm = 0;
+        client.activity = Activity::Active;
+        client.shown.clear();
+        client.sdk = Some(sdk::Client::new(config, seed, MonoTime::from_millis(self.now)));
+        let users = client.watches.iter().map(|user| user_id(*user)).collect();
+        self.sdk(index, sdk::Input::Watch(users));
+    }
+
+    fn stop_client(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.sdk = None;
+        client.attempt += 1;
+    }
+
+    fn rewatch(&mut self, index: usize) {
+        let watches = draw_watches(self.profile, &mut self.rng);
+        let client = &mut self.clients[index];
+        let before = std::mem::replace(&mut client.watches, watches.clone());
+        client.shown.retain(|user, _| watches.contains(user));
+        let ids = |users: &[usize]| -> Vec<UserId> { users.iter().map(|user| user_id(*user)).collect() };
+        let gone: Vec<usize> = before.into_iter().filter(|user| !watches.contains(user)).collect();
+        for user in &gone {
+            client.sent.remove(&user_id(*user));
+        }
+        self.sdk(index, sdk::Input::Unwatch(ids(&gone)));
+        self.sdk(index, sdk::Input::Watch(ids(&watches)));
+    }
+
+    // ---- the SDK
+
+    fn sdk(&mut self, index: usize, input: sdk::Input) {
+        let now = MonoTime::from_millis(self.now);
+        let Some(client) = self.clients[index].sdk.as_mut() else { return };
+        let mut out = Vec::new();
+        client.handle(input, now, &mut out);
+        self.sdk_outputs(index, out);
+    }
+
+    pub(crate) fn alarm(&mut self, index: usize, instance: u64) {
+        let now = MonoTime::from_millis(self.now);
+        let client = &mut self.clients[index];
+        if client.instance != instance || client.alarm > self.now {
+            return;
+        }
+        let Some(client) = client.sdk.as_mut() else { return };
+        let mut out = Vec::new();
+        client.handle_timeout(now, &mut out);
+        self.sdk_outputs(index, out);
+    }
+
+    fn sdk_outputs(&mut self, index: usize, out: Vec<sdk::Output>) {
+        use sdk::Output;
+        for output in out {
+            match output {
+                Output::NeedToken => self.sdk(index, sdk::Input::Token("a token".to_owned())),
+                Output::Connect { .. } => {
+                    self.clients[index].attempt += 1;
+                    let attempt = self.clients[index].attempt;
+                    self.at(self.now + WIRE_MS, Event::Dial(index, attempt));
+                }
+                Output::Send(text) => self.send_frame(index, &text),
+                Output::Close => {
+                    self.clients[index].attempt += 1;
+                    self.part(index);
+                }
+                Output::Changed(presence) => self.show(index, presence),
+                Output::State(sdk::ConnectionState::Stopped(_)) => self.clients[index].sdk = None,
+                Output::State(_) | Output::Answered(..) | Output::Done(_) | Output::Failed(..) => {}
+                Output::WatchRefused(..) | Output::Problem(_) => {}
+            }
+        }
+        self.set_alarm(index);
+    }
+
+    fn set_alarm(&mut self, index: usize) {
+        let now = self.now;
+        let client = &mut self.clients[index];
+        let Some(due) = client.sdk.as_ref().and_then(sdk::Client::poll_timeout) else { return };
+        let at = due.as_millis().max(now + 1);
+        if client.alarm > now && client.alarm <= at {
+            return;
+        }
+        client.alarm = at;
+        let instance = client.instance;
+        self.at(at, Event::Alarm(index, instance));
+    }
+
+    fn show(&mut self, index: usize, presence: Presence) {
+        let Some(user) = number_of(&presence.user_id) else { return };
+        if self.clients[index].watches.contains(&user) {
+            self.note(|| format!("client {index} shows {presence:?}"));
+            self.oracle.shown(index, &self.clients, user, &presence, self.now);
+            self.clients[index].shown.insert(user, presence);
+        }
+    }
+
+    // ---- the wire
+
+    pub(crate) fn dial(&mut self, index: usize, attempt: u64) {
+        if self.clients[index].attempt != attempt {
+            return;
+        }
+        let up: Vec<usize> = (0..self.gateways.len()).filter(|i| self.gateways[*i].core.is_some()).collect();
+        if self.now < self.clients[index].no_network_until || up.is_empty() {
+            self.at(self.now + 50, Event::HungUp(index, attempt, None));
+            return;
+        }
+        let gateway = up[self.rng.random_range(0..up.len())];
+        self.abandon(index);
+        let slot = (0..).find(|slot| self.is_free(gateway, *slot)).unwrap_or(0);
+        self.slots.insert((gateway, slot), index);
+        let life = self.gateways[gateway].life;
+        let client = &mut self.clients[index];
+        client.link = Link::Open { gateway, life, slot, since: self.now };
+        client.mute = false;
+        client.sent.clear();
+        let opening = Opening {
+            viewer: Viewer { user: user_id(client.user), grants: Grants::Everybody },
+            device: device_id(&client.device),
+            kind: DeviceKind::Web,
+            activity: Some(client.activity),
+            token_expires: WallTime::from_millis(u64::MAX / 2),
+        };
+        self.hand_in(index, gateway::Input::Open(Slot(slot), Box::new(opening)));
+    }
+
+    fn is_free(&self, gateway: usize, slot: u32) -> bool {
+        !self.slots.contains_key(&(gateway, slot)) && !self.ghosts.contains(&(gateway, slot))
+    }
+
+    fn send_frame(&mut self, index: usize, text: &str) {
+        let Link::Open { slot, .. } = self.clients[index].link else { return };
+        match ClientFrame::parse(text) {
+            Ok(frame) => self.hand_in(index, gateway::Input::Frame(Slot(slot), frame)),
+            Err(error) => unreachable!("the SDK wrote what no gateway reads: {error}: {text}"),
+        }
+    }
+
+    fn hand_in(&mut self, index: usize, input: gateway::Input) {
+        if let Link::Open { gateway, life, .. } = self.clients[index].link {
+            self.at(self.now + WIRE_MS, Event::FromClient(gateway, life, Box::new(input)));
+        }
+    }
+
+    /// The frames that a gateway has for a client.
+    pub(crate) fn pull_frames(&mut self, index: usize, slot: Slot) {
+        let mut frame = String::new();
+        loop {
+            let process = &mut self.gateways[index];
+            let now = process.now(self.now);
+            let Some(core) = process.core.as_mut() else { return };
+            if !core.poll_transmit(slot, now, &mut frame) {
+                return;
+            }
+            if let Some(client) = self.slots.get(&(index, slot.0)).copied() {
+                let attempt = self.clients[client].attempt;
+                self.at(self.now + WIRE_MS, Event::ToClient(client, attempt, frame.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn frame_arrives(&mut self, index: usize, attempt: u64, text: String) {
+        if self.clients[index].attempt != attempt || self.clients[index].mute {
+            return;
+        }
+        match ServerFrame::parse(&text) {
+            Ok(ServerFrame::Snapshot { users, .. } | ServerFrame::Presence { users }) => {
+                for presence in users {
+                    self.check_order(index, &presence);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => unreachable!("a gateway wrote what no client reads: {error}: {text}"),
+        }
+        self.sdk(index, sdk::Input::Text(text));
+    }
+
+    fn check_order(&mut self, index: usize, presence: &Presence) {
+        self.note(|| format!("client {index} is sent {presence:?}"));
+        let client = &mut self.clients[index];
+        let last = client.sent.get(&presence.user_id).copied();
+        if last.is_none_or(|last| presence.version > last) {
+            client.sent.insert(presence.user_id.clone(), presence.version);
+        }
+        self.oracle.received(index, last, presence, self.now);
+    }
+
+    pub(crate) fn hung_up(&mut self, index: usize, attempt: u64, code: Option<u16>) {
+        if self.clients[index].attempt == attempt {
+            let lost = || sdk::Closure::Lost(sdk::Failure::lost());
+            self.sdk(index, sdk::Input::Closed(code.map_or_else(lost, sdk::Closure::Code)));
+        }
+    }
+
+    /// A connection breaks, and the gateway hears of it at once: the user is given grace.
+    fn break_off(&mut self, index: usize) {
+        if let Link::Open { gateway, since, .. } = self.clients[index].link {
+            self.oracle.grace(self.clients[index].user, gateway, since, self.now);
+            self.part(index);
+        }
+    }
+
+    /// The client's side closes the connection.
+    fn part(&mut self, index: usize) {
+        if let Link::Open { gateway, slot, .. } = self.clients[index].link {
+            self.hand_in(index, gateway::Input::Closed(Slot(slot), Ending::Lost));
+            self.clients[index].link = Link::Away;
+            self.slots.remove(&(gateway, slot));
+        }
+    }
+
+    /// A new program runs on the device: a connection that an earlier one left open dies with it, or stays open in
+    /// the eyes of a gateway that hears nothing.
+    fn abandon(&mut self, index: usize) {
+        if self.clients[index].mute {
+            self.clients[index].mute = false;
+            if let Link::Open { gateway, slot, .. } = self.clients[index].link {
+                self.slots.remove(&(gateway, slot));
+                self.ghosts.insert((gateway, slot));
+            }
+            self.clients[index].link = Link::Away;
+        }
+    }
+
+    /// The gateway closes the connection.
+    pub(crate) fn hang_up(&mut self, gateway: usize, slot: Slot, code: u16) {
+        let life = self.gateways[gateway].life;
+        self.ghosts.remove(&(gateway, slot.0));
+        let input = Box::new(gateway::Input::Closed(slot, Ending::Lost));
+        self.at(self.now + WIRE_MS, Event::FromClient(gateway, life, input));
+        if let Some(index) = self.slots.remove(&(gateway, slot.0)) {
+            self.lose_link(index, Some(code));
+        }
+    }
+
+    /// The gateway is gone, and the connection with it.
+    pub(crate) fn cut_off(&mut self, gateway: usize, slot: u32) {
+        if let Some(index) = self.slots.remove(&(gateway, slot)) {
+            self.lose_link(index, None);
+        }
+    }
+
+    fn lose_link(&mut self, index: usize, code: Option<u16>) {
+        let client = &mut self.clients[index];
+        client.link = Link::Away;
+        client.mute = false;
+        let attempt = client.attempt;
+        self.at(self.now + WIRE_MS, Event::HungUp(index, attempt, code));
+    }
+}
+
+fn number_of(user: &UserId) -> Option<usize> {
+    user.as_str().strip_prefix('u')?.parse().ok()
+}

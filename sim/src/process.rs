@@ -1,0 +1,387 @@
+//! Coordinators and gateways as processes: started, fed, woken, and what they send carried to whom it is for.
+
+use std::collections::BTreeSet;
+
+use herenow_coordinator_core as coordinator;
+use herenow_gateway_core as gateway;
+use herenow_protocol::id::ProcessId;
+use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToGateway, Up};
+use herenow_protocol::{
+    DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId, WallTime,
+};
+use rand::RngExt as _;
+
+use crate::net::Node;
+use crate::world::{Event, WALL_MS, World};
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) enum Packet {
+    Up(Up),
+    GatewayBeat(GatewayBeat),
+    CoordinatorBeat(CoordinatorBeat),
+    Fenced(Fenced),
+    Down(Delta),
+    ToGateway(ToGateway),
+    Recorded(Partition, Epoch, coordinator::Recorded),
+}
+
+#[derive(Debug)]
+pub(crate) struct Process<C> {
+    pub(crate) core: Option<C>,
+    pub(crate) life: u64,
+    pub(crate) frozen: bool,
+    pub(crate) backlog: Vec<Work>,
+    pub(crate) wall_skew: i64,
+    pub(crate) cut_until: u64,
+}
+
+/// What a process finds when it wakes.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Packet(Packet),
+    Client(gateway::Input),
+}
+
+impl<C> Process<C> {
+    pub(crate) const fn new() -> Self {
+        Self { core: None, life: 0, frozen: false, backlog: Vec::new(), wall_skew: 0, cut_until: 0 }
+    }
+
+    pub(crate) fn now(&self, now: u64) -> Now {
+        let wall = (WALL_MS + now).saturating_add_signed(self.wall_skew);
+        Now { mono: MonoTime::from_millis(now), wall: WallTime::from_millis(wall) }
+    }
+}
+
+impl World {
+    pub(crate) fn life(&self, node: Node) -> u64 {
+        match node {
+            Node::Coordinator(i) => self.coordinators[i].life,
+            Node::Gateway(i) => self.gateways[i].life,
+        }
+    }
+
+    pub(crate) fn start(&mut self, node: Node) {
+        let seed = self.rng.random();
+        self.subscribed.insert(node, BTreeSet::new());
+        match node {
+            Node::Coordinator(i) => {
+                let process = &mut self.coordinators[i];
+                process.life += 1;
+                let id = name("c", i);
+                let incarnation = Incarnation(process.life);
+                let now = process.now(self.now);
+                let config = coordinator::Config::default();
+                let core =
+                    coordinator::Coordinator::new(config, id, incarnation, self.placement.clone(), seed, now);
+                process.core = Some(core);
+                self.load_arbiter(i);
+            }
+            Node::Gateway(i) => {
+                let process = &mut self.gateways[i];
+                process.life += 1;
+                let id = GatewayId { process: name("g", i), shard: 0 };
+                let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
+                let now = process.now(self.now);
+                let config = gateway::Config::default();
+                process.core = Some(gateway::Gateway::new(config, origin, self.placement.clone(), seed, now));
+            }
+        }
+        let life = self.life(node);
+        self.alarms.remove(&node);
+        self.at(self.now, Event::Wake(node, life));
+    }
+
+    fn load_arbiter(&mut self, index: usize) {
+        if self.now < self.arbiter_out_until {
+            return;
+        }
+        let known: Vec<_> =
+            self.arbiter.iter().filter_map(|(p, epochs)| Some((*p, *epochs.last()?))).collect();
+        for (partition, epoch) in known {
+            self.coordinator_input(index, coordinator::Input::Known { partition, epoch });
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, node: Node, life: u64, work: Work) {
+        if self.life(node) != life {
+            return;
+        }
+        let (frozen, alive) = match node {
+            Node::Coordinator(i) => (self.coordinators[i].frozen, self.coordinators[i].core.is_some()),
+            Node::Gateway(i) => (self.gateways[i].frozen, self.gateways[i].core.is_some()),
+        };
+        if !alive {
+            return;
+        }
+        if frozen {
+            match node {
+                Node::Coordinator(i) => self.coordinators[i].backlog.push(work),
+                Node::Gateway(i) => self.gateways[i].backlog.push(work),
+            }
+            return;
+        }
+        self.deliver(node, work);
+    }
+
+    pub(crate) fn deliver(&mut self, node: Node, work: Work) {
+        match (node, work) {
+            (Node::Coordinator(i), Work::Packet(packet)) => {
+                if let Some(input) = coordinator_packet(packet) {
+                    self.coordinator_input(i, input);
+                }
+            }
+            (Node::Gateway(i), Work::Packet(packet)) => {
+                if let Some(input) = gateway_packet(packet) {
+                    self.gateway_input(i, input);
+                }
+            }
+            (Node::Gateway(i), Work::Client(input)) => self.gateway_input(i, input),
+            (Node::Coordinator(_), Work::Client(_)) => {}
+        }
+    }
+
+    pub(crate) fn wake(&mut self, node: Node, life: u64) {
+        if self.life(node) != life || self.alarms.get(&node).is_some_and(|set| *set > self.now) {
+            return;
+        }
+        match node {
+            Node::Coordinator(i) => {
+                let process = &mut self.coordinators[i];
+                let now = process.now(self.now);
+                let Some(core) = process.core.as_mut().filter(|_| !process.frozen) else { return };
+                let mut out = Vec::new();
+                if core.poll_timeout().is_some_and(|due| due <= now.mono) {
+                    core.handle_timeout(now, &mut out);
+                }
+                self.coordinator_outputs(i, out);
+            }
+            Node::Gateway(i) => {
+                let process = &mut self.gateways[i];
+                let now = process.now(self.now);
+                let Some(core) = process.core.as_mut().filter(|_| !process.frozen) else { return };
+                let mut out = Vec::new();
+                if core.poll_timeout().is_some_and(|due| due <= now.mono) {
+                    core.handle_timeout(now, &mut out);
+                }
+                self.gateway_outputs(i, out);
+            }
+        }
+    }
+
+    /// One alarm per process: an earlier one takes the place of a later.
+    fn schedule_wake(&mut self, node: Node, due: Option<MonoTime>) {
+        let Some(due) = due else { return };
+        let at = due.as_millis().max(self.now + 1);
+        if self.alarms.get(&node).is_some_and(|set| *set > self.now && *set <= at) {
+            return;
+        }
+        self.alarms.insert(node, at);
+        let life = self.life(node);
+        self.at(at, Event::Wake(node, life));
+    }
+
+    fn coordinator_input(&mut self, index: usize, input: coordinator::Input) {
+        let process = &mut self.coordinators[index];
+        let now = process.now(self.now);
+        let Some(core) = process.core.as_mut() else { return };
+        let mut out = Vec::new();
+        core.handle(input, now, &mut out);
+        self.coordinator_outputs(index, out);
+    }
+
+    fn coordinator_outputs(&mut self, index: usize, out: Vec<coordinator::Output>) {
+        use coordinator::Output;
+        let node = Node::Coordinator(index);
+        for output in out {
+            match output {
+                Output::Subscribe(partition) => {
+                    self.subscribed.entry(node).or_default().insert(partition);
+                }
+                Output::Unsubscribe(partition) => {
+                    self.subscribed.entry(node).or_default().remove(&partition);
+                }
+                Output::Record { partition, epoch } => self.record(index, partition, epoch),
+                Output::Beat(beat) => self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat)),
+                Output::Down(delta) => self.send_delta(index, delta),
+                Output::ToGateway(gateway, message) => {
+                    if let Some(to) = index_of(&gateway.process) {
+                        self.send(node, Node::Gateway(to), false, Packet::ToGateway(message));
+                    }
+                }
+                Output::Fenced(coordinator, fenced) => {
+                    if let Some(to) = index_of(&coordinator) {
+                        self.send(node, Node::Coordinator(to), false, Packet::Fenced(fenced));
+                    }
+                }
+                Output::Changes(_)
+                | Output::UserChange(..)
+                | Output::Listed { .. }
+                | Output::Transition(_) => {}
+            }
+        }
+        let due = self.coordinators[index].core.as_ref().and_then(coordinator::Coordinator::poll_timeout);
+        self.schedule_wake(node, due);
+    }
+
+    fn send_delta(&mut self, index: usize, delta: Delta) {
+        let life = self.coordinators[index].life;
+        self.oracle.published(&delta, index, life, self.now);
+        self.note(|| format!("c{index} publishes {delta:?}"));
+        let partition = delta.partition;
+        let listens = move |world: &Self, to: Node| {
+            matches!(to, Node::Gateway(_))
+                && world.subscribed.get(&to).is_some_and(|s| s.contains(&partition))
+        };
+        self.broadcast(Node::Coordinator(index), false, listens, &Packet::Down(delta));
+    }
+
+    fn record(&mut self, index: usize, partition: Partition, epoch: Epoch) {
+        self.claims += 1;
+        self.note(|| format!("c{index} claims {partition} {epoch}"));
+        if self.now < self.arbiter_out_until {
+            return;
+        }
+        let epochs = self.arbiter.entry(partition).or_default();
+        let highest = epochs.last().copied().unwrap_or(Epoch::NONE);
+        let outcome = if epoch > highest {
+            epochs.push(epoch);
+            coordinator::Recorded::Yes
+        } else {
+            coordinator::Recorded::Conflict(highest)
+        };
+        // The record may be made and the answer lost.
+        if self.rng.random_bool(self.net.loss) {
+            return;
+        }
+        let at = self.now + self.rng.random_range(1..=5);
+        let node = Node::Coordinator(index);
+        let life = self.life(node);
+        self.at(at, Event::Arrive(node, life, Box::new(Packet::Recorded(partition, epoch, outcome))));
+    }
+
+    fn gateway_input(&mut self, index: usize, input: gateway::Input) {
+        let process = &mut self.gateways[index];
+        let now = process.now(self.now);
+        let Some(core) = process.core.as_mut() else { return };
+        let mut out = Vec::new();
+        core.handle(input, now, &mut out);
+        self.gateway_outputs(index, out);
+    }
+
+    fn gateway_outputs(&mut self, index: usize, out: Vec<gateway::Output>) {
+        use gateway::Output;
+        let node = Node::Gateway(index);
+        for output in out {
+            match output {
+                Output::Ready(slot) => self.pull_frames(index, slot),
+                Output::Close(slot, code) => {
+                    self.pull_frames(index, slot);
+                    self.note(|| format!("g{index} closes slot {} with {code:?}", slot.0));
+                    self.hang_up(index, slot, code.number());
+                }
+                Output::Up(up) => self.send_up(index, up),
+                Output::Beat(beat) => {
+                    let to_coordinators = |_: &Self, to: Node| matches!(to, Node::Coordinator(_));
+                    self.broadcast(node, true, to_coordinators, &Packet::GatewayBeat(beat));
+                }
+                Output::Fenced(coordinator, fenced) => {
+                    if let Some(to) = index_of(&coordinator) {
+                        self.send(node, Node::Coordinator(to), false, Packet::Fenced(fenced));
+                    }
+                }
+                Output::Subscribe(partition) => {
+                    self.subscribed.entry(node).or_default().insert(partition);
+                }
+                Output::Unsubscribe(partition) => {
+                    self.subscribed.entry(node).or_default().remove(&partition);
+                }
+                Output::Verify { .. }
+                | Output::Answered(..)
+                | Output::ClaimDone(..)
+                | Output::Explained(..) => {}
+            }
+        }
+        let due = self.gateways[index].core.as_ref().and_then(gateway::Gateway::poll_timeout);
+        self.schedule_wake(node, due);
+    }
+
+    fn send_up(&mut self, index: usize, up: Up) {
+        self.oracle.reported(&up, self.now);
+        self.note(|| format!("g{index} sends {up:?}"));
+        let partition = up.partition();
+        let listens = move |world: &Self, to: Node| {
+            matches!(to, Node::Coordinator(_))
+                && world.subscribed.get(&to).is_some_and(|s| s.contains(&partition))
+        };
+        self.broadcast(Node::Gateway(index), false, listens, &Packet::Up(up));
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        let coordinators = (0..self.coordinators.len()).map(Node::Coordinator);
+        coordinators.chain((0..self.gateways.len()).map(Node::Gateway)).collect()
+    }
+
+    fn broadcast(&mut self, from: Node, beat: bool, to: impl Fn(&Self, Node) -> bool, packet: &Packet) {
+        for node in self.nodes() {
+            if to(self, node) {
+                self.send(from, node, beat, packet.clone());
+            }
+        }
+    }
+
+    fn send(&mut self, from: Node, to: Node, beat: bool, packet: Packet) {
+        let life = self.life(to);
+        for at in self.net.arrivals(from, to, beat, self.now, &mut self.rng) {
+            self.at(at, Event::Arrive(to, life, Box::new(packet.clone())));
+        }
+    }
+}
+
+fn coordinator_packet(packet: Packet) -> Option<coordinator::Input> {
+    match packet {
+        Packet::Up(up) => Some(coordinator::Input::Up(up)),
+        Packet::GatewayBeat(beat) => Some(coordinator::Input::GatewayBeat(beat)),
+        Packet::CoordinatorBeat(beat) => Some(coordinator::Input::Beat(beat)),
+        Packet::Fenced(fenced) => Some(coordinator::Input::Fenced(fenced)),
+        Packet::Recorded(partition, epoch, outcome) => {
+            Some(coordinator::Input::Recorded { partition, epoch, outcome })
+        }
+        Packet::Down(_) | Packet::ToGateway(_) => None,
+    }
+}
+
+fn gateway_packet(packet: Packet) -> Option<gateway::Input> {
+    match packet {
+        Packet::CoordinatorBeat(beat) => Some(gateway::Input::Beat(beat)),
+        Packet::Down(delta) => Some(gateway::Input::Down(delta)),
+        Packet::ToGateway(message) => Some(gateway::Input::Message(message)),
+        Packet::Up(_) | Packet::GatewayBeat(_) | Packet::Fenced(_) | Packet::Recorded(..) => None,
+    }
+}
+
+fn name(prefix: &str, index: usize) -> ProcessId {
+    match ProcessId::new(&format!("{prefix}{index}")) {
+        Ok(id) => id,
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+fn index_of(id: &ProcessId) -> Option<usize> {
+    id.as_str().get(1..)?.parse().ok()
+}
+
+pub(crate) fn user_id(user: usize) -> UserId {
+    match UserId::new(&format!("u{user}")) {
+        Ok(id) => id,
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+pub(crate) fn device_id(device: &str) -> DeviceId {
+    match DeviceId::new(device) {
+        Ok(id) => id,
+        Err(error) => unreachable!("{error}"),
+    }
+}

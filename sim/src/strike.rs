@@ -1,0 +1,130 @@
+//! Faults as they strike and heal.
+
+use crate::fault::Fault;
+use crate::net::Node;
+use crate::world::{Event, Heal, World};
+
+impl World {
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        self.faults += 1;
+        self.note(|| format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Crash(node, back) => self.crash(node, back),
+            Fault::Freeze(node, span) => self.freeze(node, span),
+            Fault::Cut(node, out, inward, span) => self.cut(node, out, inward, span),
+            Fault::Loss(loss, span) => {
+                self.net.loss = loss;
+                self.net.doubling = loss / 2.0;
+                self.at((self.now + span).min(self.storm_ends()), Event::Heal(Heal::Loss));
+            }
+            Fault::ArbiterOut(span) => self.arbiter_out_until = (self.now + span).min(self.storm_ends()),
+            Fault::ArbiterLosesTail => {
+                for epochs in self.arbiter.values_mut() {
+                    epochs.pop();
+                }
+            }
+            Fault::WallJump(Node::Coordinator(i), by) => self.coordinators[i].wall_skew += by,
+            Fault::WallJump(Node::Gateway(i), by) => self.gateways[i].wall_skew += by,
+        }
+    }
+
+    fn crash(&mut self, node: Node, back: u64) {
+        let alive = match node {
+            Node::Coordinator(i) => self.coordinators[i].core.take().is_some(),
+            Node::Gateway(i) => self.gateways[i].core.take().is_some(),
+        };
+        if !alive {
+            return;
+        }
+        match node {
+            Node::Coordinator(i) => {
+                (self.coordinators[i].frozen, self.coordinators[i].backlog) = (false, Vec::new())
+            }
+            Node::Gateway(i) => {
+                (self.gateways[i].frozen, self.gateways[i].backlog) = (false, Vec::new());
+                self.oracle.disturb(i, self.now);
+                self.drop_clients(i);
+            }
+        }
+        self.at((self.now + back).min(self.storm_ends()), Event::Heal(Heal::Restart(node)));
+    }
+
+    fn drop_clients(&mut self, gateway: usize) {
+        let dropped: Vec<u32> =
+            self.slots.keys().filter(|(g, _)| *g == gateway).map(|(_, slot)| *slot).collect();
+        for slot in dropped {
+            self.cut_off(gateway, slot);
+        }
+        self.ghosts.retain(|(g, _)| *g != gateway);
+    }
+
+    fn freeze(&mut self, node: Node, span: u64) {
+        let (alive, frozen) = match node {
+            Node::Coordinator(i) => (self.coordinators[i].core.is_some(), &mut self.coordinators[i].frozen),
+            Node::Gateway(i) => (self.gateways[i].core.is_some(), &mut self.gateways[i].frozen),
+        };
+        if *frozen || !alive {
+            return;
+        }
+        *frozen = true;
+        let until = (self.now + span).min(self.storm_ends());
+        if let Node::Gateway(i) = node {
+            self.oracle.disturb(i, until);
+        }
+        let life = self.life(node);
+        self.at(until, Event::Heal(Heal::Thaw(node, life)));
+    }
+
+    fn cut(&mut self, node: Node, out: bool, inward: bool, span: u64) {
+        let until = (self.now + span).min(self.storm_ends());
+        self.net.cuts.insert(node, (out, inward));
+        match node {
+            Node::Coordinator(i) => self.coordinators[i].cut_until = until,
+            Node::Gateway(i) => {
+                self.gateways[i].cut_until = until;
+                self.oracle.disturb(i, until);
+            }
+        }
+        self.at(until, Event::Heal(Heal::Join(node)));
+    }
+
+    pub(crate) fn heal(&mut self, heal: Heal) {
+        self.note(|| format!("HEAL {heal:?}"));
+        match heal {
+            Heal::Restart(node) => self.start(node),
+            Heal::Loss => (self.net.loss, self.net.doubling) = (0.0, 0.0),
+            Heal::Join(node) => {
+                let until = match node {
+                    Node::Coordinator(i) => self.coordinators[i].cut_until,
+                    Node::Gateway(i) => self.gateways[i].cut_until,
+                };
+                if until <= self.now {
+                    self.net.cuts.remove(&node);
+                }
+            }
+            Heal::Thaw(node, life) => self.thaw(node, life),
+        }
+    }
+
+    /// A process that wakes finds what has piled up, and its clock moved on.
+    fn thaw(&mut self, node: Node, life: u64) {
+        if self.life(node) != life {
+            return;
+        }
+        let backlog = match node {
+            Node::Coordinator(i) => {
+                self.coordinators[i].frozen = false;
+                std::mem::take(&mut self.coordinators[i].backlog)
+            }
+            Node::Gateway(i) => {
+                self.gateways[i].frozen = false;
+                std::mem::take(&mut self.gateways[i].backlog)
+            }
+        };
+        self.alarms.remove(&node);
+        self.wake(node, life);
+        for work in backlog {
+            self.deliver(node, work);
+        }
+    }
+}
