@@ -172,11 +172,12 @@ impl Gateway {
         }
     }
 
-    /// Deadlines are looked at a thirtieth of the heartbeat timeout apart, at most a second: a dead session is found
-    /// within a second of its time by default, and as much sooner as the timers are set shorter.
+    /// Deadlines are looked at a sixtieth of the heartbeat timeout apart, at most half a second: a dead session is found
+    /// within that of its time, and the other half of the promised second is left for telling it. Shorter timers make it
+    /// as much sooner.
     fn scan_interval(&self) -> std::time::Duration {
-        let second = std::time::Duration::from_secs(1);
-        (self.config.heartbeat_timeout / 30).clamp(std::time::Duration::from_millis(10), second)
+        let (least, most) = (std::time::Duration::from_millis(10), std::time::Duration::from_millis(500));
+        (self.config.heartbeat_timeout / 60).clamp(least, most)
     }
 
     /// A process that stood still (stopped, starved, or its machine asleep) has not listened. Its sessions were not
