@@ -11,7 +11,7 @@ use herenow::config::{Config, Secret};
 use herenow::token::{Signer, Watch};
 use herenow::{Embedded, Wiring};
 use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
-use herenow_protocol::code::ErrorCode;
+use herenow_protocol::code::{CloseCode, ErrorCode};
 use herenow_protocol::frame::ClientFrame;
 use herenow_protocol::{Status, limit};
 use serde_json::json;
@@ -85,11 +85,11 @@ async fn bad_frames_get_an_error_and_the_socket_stays_open() {
     ] {
         client.send_text(text).await;
         assert_eq!(client.error().await, code, "{text}");
+        service.counted("herenow_gateway_frame_errors_total", code.word());
     }
     let long = json!({ "type": "watch", "id": 1, "users": ["x".repeat(129)] }).to_string();
     client.send_text(long).await;
     assert_eq!(client.error().await, ErrorCode::InvalidUserId);
-    service.counted("herenow_gateway_frame_errors_total", "invalid_json");
     service.stays_unharmed().await;
 }
 
@@ -109,6 +109,8 @@ async fn batches_and_watch_lists_have_limits() {
     let list: Vec<String> = users(1_000, 500);
     let list: Vec<&str> = list.iter().map(String::as_str).collect();
     assert_eq!(client.watch(&list).await.len(), 500, "exactly the limit is taken");
+    service.counted("herenow_gateway_frame_errors_total", "batch_too_long");
+    service.counted("herenow_gateway_frame_errors_total", "too_many_watches");
     service.stays_unharmed().await;
 }
 
@@ -146,8 +148,9 @@ async fn broken_sockets_are_closed_with_a_code() {
             _ => raw.frame(true, CONTINUATION, b"x").await,
         }
         assert_eq!(raw.closed().await, Some(number), "{what}");
+        let reason = CloseCode::ALL.into_iter().find(|code| code.number() == number).unwrap().reason();
+        service.counted("herenow_gateway_closes_total", reason);
     }
-    service.counted("herenow_gateway_closes_total", "binary_frame");
     service.stays_unharmed().await;
 }
 
@@ -222,7 +225,10 @@ async fn bad_tokens_are_refused_before_the_upgrade_and_over_rest() {
     }
     let answer = get(service.at, "/status/ana", None).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "missing_token"));
-    service.counted("herenow_gateway_request_errors_total", "invalid_token");
+    for code in ["invalid_token", "token_expired", "missing_token"] {
+        service.counted("herenow_gateway_request_errors_total", code);
+    }
+    service.counted("herenow_gateway_handshakes_total", "refused");
     service.stays_unharmed().await;
 }
 
@@ -241,6 +247,7 @@ async fn bad_handshakes_are_refused() {
     ] {
         let answer = exchange(service.at, &request).await.unwrap();
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}");
+        service.counted("herenow_gateway_request_errors_total", code);
     }
     let plain = get(service.at, "/v1/connect", Some(&person("ana"))).await;
     assert_eq!(plain.code(), "invalid_handshake");
@@ -252,7 +259,9 @@ async fn half_a_request_is_hung_up_on() {
     let service = Service::start().await;
     // Whether something is answered first does not matter: the exchange ends.
     let _ = exchange(service.at, b"GET /status/ana HTTP/1.1\r\nHost: x\r\nAuthoriz").await;
+    service.counted("herenow_gateway_broken_requests_total", "half");
     let _ = exchange(service.at, b"\x16\x03\x01 this is no HTTP\r\n\r\n").await;
+    service.counted("herenow_gateway_broken_requests_total", "malformed");
     service.stays_unharmed().await;
 }
 
@@ -280,9 +289,9 @@ async fn bad_requests_get_a_problem_with_a_code() {
         let answer = post(service.at, path, Some(&token), body).await;
         let shown = &body[..body.len().min(60)];
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path} {shown}");
+        service.counted("herenow_gateway_request_errors_total", code);
     }
     let long = format!("/status/{}", segment(&"é".repeat(65)));
     assert_eq!(get(service.at, &long, Some(&token)).await.code(), "invalid_user_id");
-    service.counted("herenow_gateway_request_errors_total", "batch_too_long");
     service.stays_unharmed().await;
 }

@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 use crate::auth::Verified;
 use crate::config::Timeouts;
 use crate::handshake::{self, Accepted, Greeting, Refusal, URI_BYTES};
-use crate::metrics::Handshake;
+use crate::metrics::{Broken, Handshake};
 use crate::problem;
 use crate::session::{Seat, Session};
 use crate::shard::Shard;
@@ -69,7 +69,24 @@ where
             let Upgrade { seat, greeting, verified } = *upgrade;
             tokio::task::spawn_local(Session::begin(socket, seat, greeting, verified, &parts.read_buf));
         }
-        _ => linger(socket, timeouts).await,
+        (outcome, _) => {
+            if let Some(how) = outcome.err().and_then(|error| broken(&error, !parts.read_buf.is_empty())) {
+                shard.metrics().broken_request(how);
+            }
+            linger(socket, timeouts).await;
+        }
+    }
+}
+
+/// How a connection broke off in the middle of a request, if it did: one that was idle, or whose client had its
+/// answers, did not.
+fn broken(error: &hyper::Error, begun: bool) -> Option<Broken> {
+    if error.is_parse() {
+        Some(Broken::Malformed)
+    } else if error.is_incomplete_message() || (begun && error.is_timeout()) {
+        Some(Broken::Half)
+    } else {
+        None
     }
 }
 

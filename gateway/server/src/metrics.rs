@@ -82,6 +82,15 @@ impl Handshake {
     }
 }
 
+/// How a request over HTTP was none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Broken {
+    /// It is not HTTP as the standard has it, or its head is over a limit.
+    Malformed,
+    /// It never ended.
+    Half,
+}
+
 /// The metrics of all shards of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -92,6 +101,7 @@ pub(crate) struct Metrics {
     frame_errors: Family<Code, Counter>,
     request_errors: Family<Code, Counter>,
     handshakes: Family<Outcome, Counter>,
+    broken_requests: Family<Outcome, Counter>,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
@@ -131,6 +141,8 @@ impl Metrics {
         registry.register("frame_errors", "Error frames sent, by code", self.frame_errors.clone());
         registry.register("request_errors", "Requests refused, by code", self.request_errors.clone());
         registry.register("handshakes", "WebSocket handshakes, by result", self.handshakes.clone());
+        let help = "Connections ended by what was no whole request, by what was wrong";
+        registry.register("broken_requests", help, self.broken_requests.clone());
         registry.register("frames_in", "Text frames from clients", self.frames_in.clone());
         registry.register("frames_out", "Text frames to clients", self.frames_out.clone());
         let bytes = |registry: &mut Registry, name: &str, help: &str, metric: &Counter| {
@@ -162,6 +174,15 @@ impl Metrics {
 
     pub(crate) fn closed(&self, code: CloseCode) {
         self.closed_by(code.reason());
+    }
+
+    /// Counts a connection that ended in the middle of a request.
+    pub(crate) fn broken_request(&self, how: Broken) {
+        let result = match how {
+            Broken::Malformed => "malformed",
+            Broken::Half => "half",
+        };
+        self.broken_requests.get_or_create(&Outcome { result }).inc();
     }
 
     /// For ends that have no close code of ours: `lost`, `client`.
