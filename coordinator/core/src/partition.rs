@@ -12,8 +12,7 @@ use herenow_protocol::{
     UserKey, Version,
 };
 
-use crate::claims::Claims;
-use crate::derive::derive;
+use crate::derive::{Derived, Rule, derive};
 use crate::session::{Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
 use crate::user::User;
@@ -240,7 +239,7 @@ impl PartitionState {
         drop_spent_claim(user);
         set_timer(&mut self.timers, user, key);
         let derived = derive(&user.sessions, &user.claims, config.publish_devices, now.mono);
-        if !self.settled && is_negative(derived.public.status, &user.claims) && derived.own.is_none() {
+        if !self.settled && is_negative(&derived) {
             return;
         }
         let from = user.public.status;
@@ -349,11 +348,11 @@ fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {
 
 /// A status that another session, not heard of yet, could prove wrong. A claim of the user's own or of a backend
 /// holds whatever other sessions there are.
-fn is_negative(status: Status, claims: &Claims) -> bool {
-    match status {
-        Status::Online | Status::Dnd | Status::Unknown => false,
-        Status::Idle => claims.is_empty(),
-        Status::Offline => true,
+fn is_negative(derived: &Derived) -> bool {
+    match derived.rule {
+        Rule::Invisible | Rule::Manual | Rule::Api => false,
+        Rule::NoSession => true,
+        Rule::Sessions => derived.public.status != Status::Online,
     }
 }
 

@@ -52,6 +52,11 @@ impl PartitionState {
         config: &Config,
         out: &mut Vec<Output>,
     ) {
+        if request.command == ClaimCommand::Erase && !self.settled {
+            // To erase states that nobody is there, and a gateway not heard yet may know better.
+            out.push(refuse_claim(&request, ErrorCode::Unavailable));
+            return;
+        }
         let key = request.key;
         let before = self.user(key, &request.user, config).claims.clone();
         let by_backend = matches!(request.command, ClaimCommand::Api { .. });

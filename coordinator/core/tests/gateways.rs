@@ -6,9 +6,11 @@ mod support;
 
 use herenow_coordinator_core::{Input, Output};
 use herenow_protocol::api::Cause;
-use herenow_protocol::message::{Ending, SessionChange, Sync, Up};
+use herenow_protocol::code::ErrorCode;
+use herenow_protocol::frame::ManualStatus;
+use herenow_protocol::message::{ApiStatus, ClaimCommand, Ending, SessionChange, Sync, Up};
 use herenow_protocol::{Activity, Incarnation, Status};
-use support::{World, secs};
+use support::{World, api, secs};
 
 fn online() -> World {
     let mut world = World::new();
@@ -413,4 +415,46 @@ fn while_frozen_nothing_settles() {
     world.advance(secs(3));
     assert!(!world.settled());
     assert!(!world.out.iter().any(|output| matches!(output, Output::Transition(_))));
+}
+
+/// An owner that waits for the answer of a second gateway, and hears the first.
+fn unsettled() -> World {
+    let mut world = World::new();
+    let other = world.add_gateway("g2");
+    world.advance_ms(600);
+    world.gateways[other].answers = false;
+    take_over(&mut world);
+    world.out.clear();
+    world
+}
+
+#[test]
+fn a_backends_word_holds_before_an_owner_settles() {
+    let mut world = unsettled();
+    world.open(0, 1, "ana", Activity::Active);
+    let claimed = world.claim("ana", api(ApiStatus::Offline, None));
+    assert_eq!(claimed.entry.public.status, Status::Offline, "whatever other sessions there are");
+    assert_eq!(world.status("ana"), Status::Offline);
+}
+
+#[test]
+fn words_beside_a_status_do_not_make_it_certain() {
+    let mut world = unsettled();
+    world.open(0, 1, "ana", Activity::Active);
+    let text = Some(Box::from("hello"));
+    let status = ManualStatus::Auto;
+    world.claim("ana", ClaimCommand::Manual { status, text, emoji: None, expires_at: None });
+    world.activity(0, 1, Activity::Idle);
+    assert_eq!(world.status("ana"), Status::Online, "she may be active at the other gateway");
+}
+
+#[test]
+fn nobody_is_erased_before_an_owner_settles() {
+    let mut world = unsettled();
+    let refused = world.try_claim("ana", ClaimCommand::Erase).outcome;
+    assert_eq!(refused, Err(ErrorCode::Unavailable), "she may be live at the other gateway");
+    assert_eq!(world.told(), []);
+    world.gateways[1].answers = true;
+    world.advance_ms(700);
+    assert!(world.try_claim("ana", ClaimCommand::Erase).outcome.is_ok());
 }
