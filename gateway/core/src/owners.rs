@@ -172,9 +172,7 @@ impl Gateway {
         let wait = !settled && pull.request.is_some();
         pull.next_page();
         self.pending.pulls.insert(number, pull);
-        if wait {
-            self.pending.at(now.mono.after(self.config.pull_timeout), Due::Pull(number));
-        } else {
+        if !wait {
             self.send_pull(number, now.mono, out);
         }
     }
@@ -216,6 +214,7 @@ impl Gateway {
             request,
             users: Vec::new(),
             rest: users,
+            due: now,
             n: None,
             epoch: Epoch::NONE,
             pages: 0,
@@ -228,19 +227,22 @@ impl Gateway {
     }
 
     fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        let Some(pull) = self.pending.pulls.get(&number) else { return };
+        let due = now.after(self.config.pull_timeout);
+        let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
+        pull.due = due;
         let origin = self.uplink.origin().clone();
         let users = pull.users.clone();
         let message = Pull { origin, partition: pull.partition, request: number, users };
         self.stats.pulls += 1;
         out.push(Output::Up(Up::Pull(message)));
-        self.pending.at(now.after(self.config.pull_timeout), Due::Pull(number));
+        self.pending.at(due, Due::Pull(number));
     }
 
     /// No answer in time. For a question it is asked again; for what is watched, with the users of now, and only
     /// while an owner is heard: the next beat asks otherwise.
     pub(crate) fn pull_again(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        let Some(pull) = self.pending.pulls.get(&number) else { return };
+        // What fell due may be an earlier page, answered long since.
+        let Some(pull) = self.pending.pulls.get(&number).filter(|pull| pull.due <= now) else { return };
         if pull.request.is_some() {
             self.send_pull(number, now, out);
             return;

@@ -50,6 +50,8 @@ pub(crate) struct PullState {
     pub(crate) users: Vec<UserKey>,
     /// Who is asked for afterwards.
     pub(crate) rest: Vec<UserKey>,
+    /// When it is sent again.
+    pub(crate) due: MonoTime,
     /// The number at which the first values held.
     pub(crate) n: Option<u64>,
     /// The pages so far: under which epoch, how many, and who was on them.

@@ -325,3 +325,21 @@ fn answers_to_questions_that_nobody_asked_do_nothing() {
     assert_eq!(world.out, []);
     assert_eq!(world.raw(Slot(0).0), None);
 }
+
+#[test]
+fn an_owner_that_has_not_settled_is_not_asked_more_and_more_often() {
+    let mut world = World::with(|config| config.pull_timeout = std::time::Duration::from_millis(50));
+    (world.owner.settled, world.owner.answers) = (false, false);
+    world.out.clear();
+    query(&mut world, 4, &["bob"]);
+    let mut asked = 0;
+    for _ in 0..999 {
+        let pulls = world.pulls();
+        asked += pulls.len();
+        world.advance_ms(1);
+        for snapshot in pulls.iter().flat_map(|pull| world.owner.snapshots(pull)).collect::<Vec<_>>() {
+            world.handle(Input::Message(ToGateway::Snapshot(snapshot)));
+        }
+    }
+    assert_eq!(asked, 20, "once, and again each 50 ms");
+}
