@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use herenow_coordinator_core::{Input, Output, Recorded};
 use herenow_protocol::code::ErrorCode;
-use herenow_protocol::message::{ApiStatus, CoordinatorBeat, Fenced, OwnedBeat};
+use herenow_protocol::frame::ManualStatus;
+use herenow_protocol::message::{ApiStatus, ClaimCommand, CoordinatorBeat, Fenced, OwnedBeat};
 use herenow_protocol::{Activity, Epoch, Incarnation, Partition, Status};
 use support::{PARTITION, World, api, process, secs};
 
@@ -272,16 +273,25 @@ fn who_is_cut_off_ends_nothing_and_answers_nothing_fresh() {
     world.claim("bot", api(ApiStatus::Online, Some(2)));
     world.advance_ms(50);
     world.close(0, 1, herenow_protocol::message::Ending::Lost);
+    world.open(0, 2, "cy", Activity::Active);
+    let expires_at = Some(world.wall(5_000));
+    let status = ManualStatus::Dnd;
+    world.claim("cy", ClaimCommand::Manual { status, text: None, emoji: None, expires_at });
+    world.advance_ms(50);
     world.out.clear();
     world.echo = false;
     world.advance(secs(30));
     assert!(world.core.stats().isolated);
-    // What was due in the first second may end; nothing after that.
-    assert_eq!(world.told(), []);
+    assert_eq!(world.told(), [], "neither grace nor claim nor virtual session");
     assert_eq!(world.pull(&["ana"]), [], "somebody else may know better by now");
     assert_eq!(world.try_claim("ana", api(ApiStatus::Dnd, None)).outcome, Err(ErrorCode::Unavailable));
     assert_eq!(world.list(None), Err(ErrorCode::Unavailable));
     assert!(!world.settled());
+    world.echo = true;
+    world.advance_ms(1_000);
+    let mut told = world.told();
+    told.sort_unstable_by_key(|status| format!("{status:?}"));
+    assert_eq!(told, [Status::Offline, Status::Offline, Status::Online], "all of it afterwards");
 }
 
 #[test]
