@@ -191,7 +191,7 @@ impl PartitionState {
         let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user.clone()));
         user.sessions.retain(|session| session.counts(now.mono) && !session.is(origin, record.number));
         if user.sessions.len() >= config.max_sessions_per_user {
-            user.sessions.remove(0);
+            user.drop_least();
         }
         user.sessions.push(session(origin, record, Lease::Live));
     }
@@ -243,6 +243,7 @@ impl PartitionState {
             return;
         }
         let from = user.public.status;
+        let told = public_cause(cause, derived.own.is_some(), user.own.is_some());
         let changed = user.show(derived, self.n + 1, cause == Cause::Rebuilt, now.wall);
         if !changed.public && !changed.own {
             return;
@@ -250,7 +251,7 @@ impl PartitionState {
         self.n += 1;
         self.outbox.entries.push(user.entry(key));
         if changed.public {
-            let presence = presence(user, self.epoch);
+            let (presence, cause) = (presence(user, self.epoch), told);
             self.outbox.changes.push((self.n, Change { from, cause, presence: presence.clone() }));
             let user = user.id.clone();
             self.outbox.transitions.push(Transition {
@@ -313,15 +314,20 @@ impl PartitionState {
         }
     }
 
-    /// Makes room for one more user by forgetting those longest offline, an eighth at a time.
+    /// Makes room for one more user by forgetting those longest offline, an eighth at a time: first those of whom
+    /// nothing else is known, then also those who left a claim behind.
     fn make_room(&mut self, most: usize, wanted: UserKey) {
         if self.users.len() < most || self.users.contains_key(&wanted) {
             return;
         }
-        let idle = self.users.iter().filter(|(_, user)| user.is_idle_record());
-        let mut idle: Vec<_> = idle.map(|(key, user)| (user.public.since, *key)).collect();
-        idle.sort_unstable();
-        for (_, key) in idle.into_iter().take(most / 8 + 1) {
+        let away = self.users.iter().filter(|(_, user)| user.sessions.is_empty());
+        let mut away: Vec<_> =
+            away.map(|(key, user)| (!user.claims.is_empty(), user.public.since, *key)).collect();
+        away.sort_unstable();
+        for (_, _, key) in away.into_iter().take(most / 8 + 1) {
+            if let Some(user) = self.users.get_mut(&key) {
+                user.claims = crate::claims::Claims::default();
+            }
             self.forget(key);
         }
     }
@@ -343,6 +349,15 @@ fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {
         activity: record.activity,
         since: record.since,
         lease,
+    }
+}
+
+/// Who hides must look like who leaves, and who shows itself again like who comes.
+const fn public_cause(cause: Cause, hides: bool, hid: bool) -> Cause {
+    match (hides, hid) {
+        (true, _) => Cause::Left,
+        (false, true) => Cause::Connected,
+        (false, false) => cause,
     }
 }
 

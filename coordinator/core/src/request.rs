@@ -118,7 +118,7 @@ impl PartitionState {
         let virtual_needed = status != ApiStatus::Offline && (named || alone);
         if virtual_needed {
             if user.sessions.len() >= config.max_sessions_per_user {
-                user.sessions.remove(0);
+                user.drop_least();
             }
             user.sessions.push(virtual_session(holder, now, now.mono.after(lasts)));
         }

@@ -59,6 +59,14 @@ impl User {
         }
     }
 
+    /// Makes room for one more session: the oldest that is lost or virtual goes, else the oldest.
+    pub(crate) fn drop_least(&mut self) {
+        let at = self.sessions.iter().position(|session| !session.is_live()).unwrap_or(0);
+        if at < self.sessions.len() {
+            self.sessions.remove(at);
+        }
+    }
+
     /// Nothing is known of it that the stores would not know.
     pub(crate) fn is_idle_record(&self) -> bool {
         self.sessions.is_empty() && self.claims.is_empty()
