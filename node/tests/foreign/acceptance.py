@@ -146,7 +146,7 @@ class Judge:
 
     def within(self, scene, what, least, most, seconds):
         bound = f"{least:g} to {most:g} s" if least else f"{most:g} s"
-        ok = least - EARLY <= seconds <= most
+        ok = least <= seconds <= most
         self.row(scene, what, bound, f"{seconds:.3f} s", ok, seconds=seconds)
 
     async def latency(self, site, pair, changes):
@@ -183,7 +183,7 @@ class Judge:
             await scene.watched.until(lambda event: event.get("frame") == {"type": "ack", "id": 99})
             since, most = len(scene.watcher.events), site.heartbeat_timeout + self.slack
             taken = await scene.gone(scene.watched.signal(signal.SIGSTOP), since, most)
-            self.within(scene, "SIGSTOP, then offline", site.heartbeat_timeout, most, taken)
+            self.within(scene, "SIGSTOP, then offline", site.heartbeat_timeout - EARLY, most, taken)
 
     async def returns(self, site, pair):
         """Who comes back within the grace period, to any gateway, was never away, for anybody."""
