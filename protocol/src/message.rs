@@ -4,7 +4,10 @@
 //! transitions go to every gateway with a watcher there. Each stream is numbered, and whoever finds a gap asks for
 //! full values, which replace: nothing is ever merged.
 
+use std::hash::{Hash as _, Hasher as _};
+
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use crate::code::ErrorCode;
 use crate::frame::ManualStatus;
@@ -457,4 +460,19 @@ pub struct StreamBeat {
     pub seq: u64,
     /// The highest epoch the gateway has seen of it.
     pub epoch_seen: Epoch,
+    /// Now and then, what the sessions come to as of that report (R15).
+    pub digest: Option<SessionsDigest>,
+}
+
+/// What a set of sessions comes to: the same for the same sessions, whatever their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct SessionsDigest(u64);
+
+impl SessionsDigest {
+    /// Adds a session. It finds slips of programs, not forgeries: the keys of the hash are known.
+    pub fn add(&mut self, number: SessionNumber, key: UserKey) {
+        let mut hasher = SipHasher13::new_with_keys(0x6865_7265_6e6f_7721, 0x6469_6765_7374_7321);
+        (number, key).hash(&mut hasher);
+        self.0 ^= hasher.finish();
+    }
 }

@@ -1,7 +1,7 @@
 //! The coordinator: one turn of the rules for each input, and what falls due with time.
 
 use herenow_protocol::code::ErrorCode;
-use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, Sync, ToGateway, Up};
+use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, StreamBeat, Sync, ToGateway, Up};
 use herenow_protocol::{CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement};
 
 use crate::gateways::{Gateways, Hearing};
@@ -45,6 +45,8 @@ pub struct Stats {
     pub old_reports: u64,
     /// Reports before which something was missing.
     pub gaps: u64,
+    /// Sets of sessions that differed from their gateway's at equal numbers; more than none is a slip of a program.
+    pub digest_mismatches: u64,
     /// Syncs asked for.
     pub resyncs: u64,
     /// Syncs applied.
@@ -281,6 +283,7 @@ impl Coordinator {
         for stream in &beat.streams {
             self.ownership.see(stream.partition, stream.epoch_seen, out);
             self.compare(&beat.origin, stream.partition, stream.seq, now.mono, out);
+            self.check_digest(&beat.origin, stream, now.mono, out);
         }
         self.confirm_silent(beat, now.mono, out);
     }
@@ -310,6 +313,18 @@ impl Coordinator {
         let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
         if stream.incarnation != origin.incarnation || stream.compare(seq, now, patience) {
             self.ask(origin, partition, now, out);
+        }
+    }
+
+    /// R15: at equal numbers the sets must be equal. One that is not is a slip of a program: counted, then repaired.
+    fn check_digest(&mut self, origin: &Origin, beat: &StreamBeat, now: MonoTime, out: &mut Vec<Output>) {
+        let Some(digest) = beat.digest else { return };
+        let Some(state) = self.ownership.owned(beat.partition) else { return };
+        let stream = state.streams.get(&origin.gateway);
+        let same = |s: &&Stream| s.incarnation == origin.incarnation && s.synced && s.last == beat.seq;
+        if stream.filter(same).is_some_and(|stream| stream.digest() != digest) {
+            self.stats.digest_mismatches += 1;
+            self.ask(origin, beat.partition, now, out);
         }
     }
 

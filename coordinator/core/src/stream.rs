@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use herenow_protocol::message::{Ended, SessionRecord, Sync};
+use herenow_protocol::message::{Ended, SessionRecord, SessionsDigest, Sync};
 use herenow_protocol::{Incarnation, MonoTime, SessionNumber, UserKey};
 
 /// One upward stream.
@@ -123,6 +123,15 @@ impl Stream {
                 false
             }
         }
+    }
+
+    /// R15: what its sessions come to.
+    pub(crate) fn digest(&self) -> SessionsDigest {
+        let mut digest = SessionsDigest::default();
+        for (number, key) in &self.sessions {
+            digest.add(*number, *key);
+        }
+        digest
     }
 
     /// Whether what the beat told of is still missing after `patience`.

@@ -30,7 +30,7 @@ const SIZES: [(&str, &str, Read); 8] = [
 ];
 
 /// What the core counted since it began: name, help, where it stands.
-const COUNTS: [(&str, &str, Read); 11] = [
+const COUNTS: [(&str, &str, Read); 13] = [
     ("claims", "Partitions claimed", |stats| stats.claims),
     ("claims_without_record", "Claims that stand without the arbiter", |stats| stats.claims_without_record),
     ("fenced", "Partitions let go to a higher epoch", |stats| stats.fenced),
@@ -38,6 +38,12 @@ const COUNTS: [(&str, &str, Read); 11] = [
     ("lapsed_gateways", "Gateways whose sessions lapsed together", |stats| stats.lapsed_gateways),
     ("old_reports", "Reports dropped as applied before", |stats| stats.old_reports),
     ("gaps", "Reports before which something was missing", |stats| stats.gaps),
+    (
+        "digest_mismatches",
+        "Sets of sessions that differed from their gateway's at equal numbers: a slip of a program",
+        |stats| stats.digest_mismatches,
+    ),
+    ("stalls", "Times the process was found to have stood still", |stats| stats.stalls),
     ("resyncs", "Syncs asked for", |stats| stats.resyncs),
     ("syncs", "Syncs applied", |stats| stats.syncs),
     ("misdirected", "Messages for partitions of another owner", |stats| stats.misdirected),

@@ -28,6 +28,10 @@ pub struct Config {
     /// How often coordinators hear from the gateway. Default 500 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub beat_interval: Duration,
+    /// How often a beat also carries what the sessions of each partition come to, so that an owner finds a set that
+    /// went wrong although no message was lost. Default 10 s; zero: with every beat.
+    #[serde(with = "herenow_protocol::duration")]
+    pub digest_interval: Duration,
     /// How long session changes wait for others after a report was just sent. The first after a silence of this
     /// length does not wait. Default 5 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
@@ -82,6 +86,7 @@ impl Default for Config {
             fresh_for: Duration::from_secs(20),
             stale_after: Duration::from_secs(2),
             beat_interval: Duration::from_millis(500),
+            digest_interval: Duration::from_secs(10),
             report_window: Duration::from_millis(5),
             flush_window: Duration::from_millis(10),
             tail_patience: Duration::from_millis(100),

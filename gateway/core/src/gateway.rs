@@ -73,6 +73,7 @@ pub struct Gateway {
     /// The last turn, by which a process finds that it stood still.
     turned_at: MonoTime,
     beat_due: MonoTime,
+    digest_due: MonoTime,
     check_due: MonoTime,
 }
 
@@ -96,6 +97,7 @@ impl Gateway {
             scan_due: now.mono,
             turned_at: now.mono,
             beat_due: now.mono,
+            digest_due: now.mono,
             check_due: now.mono,
         }
     }
@@ -154,10 +156,18 @@ impl Gateway {
         }
         self.flush_reports(now.mono, out);
         if now.mono >= self.beat_due {
-            self.beat_due = now.mono.after(self.config.beat_interval);
-            let views = &self.views;
-            out.push(Output::Beat(self.uplink.beat(|partition| epoch_of(views, partition))));
+            self.beat(now.mono, out);
         }
+    }
+
+    fn beat(&mut self, now: MonoTime, out: &mut Vec<Output>) {
+        self.beat_due = now.after(self.config.beat_interval);
+        let digests = now >= self.digest_due;
+        if digests {
+            self.digest_due = now.after(self.config.digest_interval);
+        }
+        let views = &self.views;
+        out.push(Output::Beat(self.uplink.beat(|partition| epoch_of(views, partition), digests)));
     }
 
     /// Counts and sizes.

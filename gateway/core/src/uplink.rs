@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use herenow_protocol::message::{
-    Ended, Ending, GatewayBeat, Report, SessionChange, SessionRecord, StreamBeat, Sync, Up,
+    Ended, Ending, GatewayBeat, Report, SessionChange, SessionRecord, SessionsDigest, StreamBeat, Sync, Up,
 };
-use herenow_protocol::{Epoch, MonoTime, Origin, Partition, SessionNumber, limit};
+use herenow_protocol::{Epoch, MonoTime, Origin, Partition, SessionNumber, UserKey, limit};
 
 use crate::Config;
 use crate::io::Slot;
@@ -16,7 +16,7 @@ struct Stream {
     seq: u64,
     pending: Vec<SessionChange>,
     sent_at: Option<MonoTime>,
-    sessions: BTreeMap<SessionNumber, Slot>,
+    sessions: BTreeMap<SessionNumber, (Slot, UserKey)>,
     /// Sessions that ended of late, the latest last.
     ended: VecDeque<(MonoTime, Ending, SessionRecord)>,
 }
@@ -47,7 +47,7 @@ impl Uplink {
         let stream = self.streams.entry(partition).or_default();
         match &change {
             SessionChange::Opened(record) => {
-                stream.sessions.insert(record.number, slot);
+                stream.sessions.insert(record.number, (slot, record.key));
             }
             SessionChange::Closed { number, .. } => {
                 stream.sessions.remove(number);
@@ -130,7 +130,7 @@ impl Uplink {
         let stream = self.streams.entry(partition).or_default();
         stream.send(&self.origin, partition, epoch_seen, now, out);
         let sessions: Vec<SessionRecord> =
-            stream.sessions.values().filter_map(|slot| record(*slot)).collect();
+            stream.sessions.values().filter_map(|(slot, _)| record(*slot)).collect();
         let ended: Vec<Ended> =
             stream.ended.iter().map(|(at, how, record)| ended(*at, *how, record, now)).collect();
         let pages = sessions.len().max(ended.len()).div_ceil(limit::SYNC_PAGE_SESSIONS).max(1);
@@ -149,13 +149,16 @@ impl Uplink {
         }
     }
 
-    /// R4: how far each stream is.
-    pub(crate) fn beat(&self, epoch_seen: impl Fn(Partition) -> Epoch) -> GatewayBeat {
+    /// R4: how far each stream is; with `digests`, what its sessions come to there (R15).
+    pub(crate) fn beat(&self, epoch_seen: impl Fn(Partition) -> Epoch, digests: bool) -> GatewayBeat {
         let spoken = self.streams.iter().filter(|(_, stream)| stream.seq > 0);
-        let streams = spoken
-            .map(|(p, stream)| StreamBeat { partition: *p, seq: stream.seq, epoch_seen: epoch_seen(*p) })
-            .collect();
-        GatewayBeat { origin: self.origin.clone(), streams }
+        let beat = |(p, stream): (&Partition, &Stream)| StreamBeat {
+            partition: *p,
+            seq: stream.seq,
+            epoch_seen: epoch_seen(*p),
+            digest: if digests { stream.digest() } else { None },
+        };
+        GatewayBeat { origin: self.origin.clone(), streams: spoken.map(beat).collect() }
     }
 }
 
@@ -164,6 +167,15 @@ fn ended(at: MonoTime, how: Ending, record: &SessionRecord, now: MonoTime) -> En
 }
 
 impl Stream {
+    /// What the sessions come to as of the last report; none while changes wait to be reported.
+    fn digest(&self) -> Option<SessionsDigest> {
+        let mut digest = SessionsDigest::default();
+        for (number, (_, key)) in &self.sessions {
+            digest.add(*number, *key);
+        }
+        self.pending.is_empty().then_some(digest)
+    }
+
     fn send(
         &mut self,
         origin: &Origin,

@@ -13,8 +13,8 @@ use herenow_protocol::frame::ManualStatus;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{
     ApiStatus, ClaimCommand, ClaimDone, ClaimRequest, Claimed, CoordinatorBeat, Delta, Ended, Ending,
-    ExplainRequest, GatewayBeat, ListRequest, OwnedBeat, Pull, Report, SessionChange, SessionRecord, Shown,
-    Snapshot, StreamBeat, Sync, ToGateway, Up,
+    ExplainRequest, GatewayBeat, ListRequest, OwnedBeat, Pull, Report, SessionChange, SessionRecord,
+    SessionsDigest, Shown, Snapshot, StreamBeat, Sync, ToGateway, Up,
 };
 use herenow_protocol::{
     Activity, CoordinatorId, DeviceId, DeviceKind, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin,
@@ -448,7 +448,12 @@ impl Gateway {
 
     pub fn beat(&self) -> GatewayBeat {
         let (partition, seq, epoch_seen) = (PARTITION, self.seq, self.epoch_seen);
-        let streams = if seq == 0 { Vec::new() } else { vec![StreamBeat { partition, seq, epoch_seen }] };
+        let mut digest = SessionsDigest::default();
+        for record in self.sessions.values() {
+            digest.add(record.number, record.key);
+        }
+        let stream = StreamBeat { partition, seq, epoch_seen, digest: Some(digest) };
+        let streams = if seq == 0 { Vec::new() } else { vec![stream] };
         GatewayBeat { origin: self.origin.clone(), streams }
     }
 
