@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::chaos;
 use crate::cluster::Cluster;
 use crate::latency::{self, Plan};
 use crate::report::Report;
@@ -25,6 +26,11 @@ pub(crate) struct Cli {
 enum Command {
     /// From a change to its watcher: one gateway's session changes, another's watcher sees it
     Latency(Latency),
+    /// Breaks a cluster of processes in one way after another, and judges from outside what watchers were shown
+    Chaos(chaos::Arguments),
+    /// Sessions in a process of their own, for `chaos` to stop and to kill
+    #[command(hide = true)]
+    ChaosClients(chaos::ClientsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -75,8 +81,12 @@ struct Latency {
 
 impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let work = match self.command {
-            Command::Latency(arguments) => arguments.run(),
+        let work = async {
+            match self.command {
+                Command::Latency(arguments) => Box::pin(arguments.run()).await,
+                Command::Chaos(arguments) => Box::pin(arguments.run()).await,
+                Command::ChaosClients(arguments) => Box::pin(arguments.run()).await,
+            }
         };
         // Dropping the work ends the processes that it started.
         let mut terminate = signal(SignalKind::terminate())?;

@@ -1,6 +1,8 @@
 //! One WebSocket of the load: cheaper than the SDK, and without its mercy.
 
-use anyhow::{Context as _, anyhow, bail};
+use std::fmt;
+
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use fastwebsockets::{
     FragmentCollectorRead, Frame, OpCode, Payload, WebSocketError, WebSocketWrite, handshake,
@@ -71,14 +73,32 @@ impl Reader {
     }
 }
 
-fn closed(payload: &[u8]) -> anyhow::Error {
-    match payload {
-        [high, low, reason @ ..] => {
-            let code = u16::from_be_bytes([*high, *low]);
-            anyhow!("the gateway closed with {code} {}", String::from_utf8_lossy(reason))
+/// The gateway said that it closes; a connection that just breaks ends otherwise.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) code: Option<u16>,
+    reason: String,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "the gateway closed with {code} {}", self.reason),
+            None => f.write_str("the gateway closed without a code"),
         }
-        _ => anyhow!("the gateway closed without a code"),
     }
+}
+
+impl std::error::Error for Closed {}
+
+fn closed(payload: &[u8]) -> anyhow::Error {
+    let (code, reason) = match payload {
+        [high, low, reason @ ..] => {
+            (Some(u16::from_be_bytes([*high, *low])), String::from_utf8_lossy(reason).into_owned())
+        }
+        _ => (None, String::new()),
+    };
+    Closed { code, reason }.into()
 }
 
 impl Writer {

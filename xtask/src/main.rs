@@ -5,6 +5,8 @@ mod acceptance;
 mod clock;
 mod codes;
 mod imports;
+mod mutate;
+mod rules;
 mod run;
 mod setup;
 mod test;
@@ -45,9 +47,26 @@ enum Command {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Break rules one at a time in a copy, and show that the simulation finds each
+    Mutate(mutate::Options),
     /// Measure what the service promises, from outside: clients in Python and Node.js against the release build
     Acceptance {
         /// Anything for the driver, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
+    /// Break a cluster of real processes in one way after another, and judge from outside what watchers were shown
+    Chaos {
+        /// The faults, with commas between; `--help` after `--` lists them. Default: all
+        #[arg(long)]
+        faults: Option<String>,
+        /// How many users
+        #[arg(long)]
+        users: Option<u64>,
+        /// What they come and go by
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Anything else for the driver, after `--`
         #[arg(last = true)]
         rest: Vec<String>,
     },
@@ -81,7 +100,22 @@ fn main() -> Result<()> {
             let arguments = numbers.chain(rest);
             Run::cargo(&workspace, ["run", "--release", "-p", "herenow-sim", "--"]).args(arguments).done()
         }
+        Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),
+        Command::Chaos { faults, users, seed, rest } => {
+            setup::nats_server(&workspace)?;
+            Run::cargo(&workspace, ["build", "-p", "herenow"]).done()?;
+            let option = |name: &str, value: Option<String>| value.map(|value| [name.to_owned(), value]);
+            let options = [
+                option("--faults", faults),
+                option("--users", users.map(|users| users.to_string())),
+                option("--seed", seed.map(|seed| seed.to_string())),
+            ];
+            Run::cargo(&workspace, ["run", "-p", "herenow-loadtest", "--", "chaos"])
+                .args(options.into_iter().flatten().flatten())
+                .args(rest)
+                .done()
+        }
         Command::Bench { what: Bench::Latency { rest } } => {
             setup::nats_server(&workspace)?;
             // The benchmark starts this program as a person would: two gateways and two coordinators.

@@ -1,0 +1,213 @@
+//! Faults on real processes, judged from outside.
+//!
+//! For each fault a fresh cluster: actors whose truth is known, watchers on every gateway, a calm, the fault with a
+//! proof that it bit, and a referee that compares every view with the truth.
+
+mod clients;
+mod faults;
+mod fleet;
+mod journal;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
+mod people;
+mod report;
+mod timers;
+mod world;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use tokio::task::{JoinSet, LocalSet};
+
+pub(crate) use self::clients::ClientsArguments;
+use self::faults::Fault;
+use self::fleet::{EACH, Fleet, Owned};
+use self::journal::{Moment, Truth, at};
+use self::judge::{Window, judge};
+use self::report::{Judged, Report, Row};
+use self::timers::{GATEWAY_TIMEOUT, GRACE, MACHINE, SHORTER};
+use self::world::{Habit, User, World};
+
+/// Two at every gateway.
+const WATCHERS: usize = 2 * EACH;
+/// One user of so many comes and goes.
+const CHURNERS: usize = 4;
+/// Users whose clients are a process of their own.
+const APART: usize = 4;
+/// All must be right for so long before the fault, and it may take so long until it is.
+const CALM: Duration = Duration::from_secs(1);
+const CALM_LIMIT: Duration = Duration::from_secs(30);
+/// The time before the fault that is judged too, and that people come and go after it.
+const BEFORE: Duration = Duration::from_secs(2);
+const AFTER: Duration = Duration::from_secs(4);
+/// How long after healing it is looked for the moment when all is right.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What to do.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The faults, in this order. Default: all
+    #[arg(long, value_enum, value_delimiter = ',')]
+    faults: Vec<Fault>,
+    /// Users; one of four comes and goes
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=900))]
+    users: u16,
+    /// What users come and go by
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// NATS servers: 1, or 3 in a cluster with JetStream
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+    nats: u8,
+    /// The `herenow` program. Default: the one beside this program
+    #[arg(long, value_name = "FILE")]
+    herenow: Option<PathBuf>,
+    /// Where the logs of the processes go
+    #[arg(long, default_value = "target/chaos", value_name = "DIRECTORY")]
+    logs: PathBuf,
+    /// Where the result goes as JSON
+    #[arg(long, default_value = "target/chaos.json", value_name = "FILE")]
+    json: PathBuf,
+}
+
+impl Arguments {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        ensure!(self.nats != 2, "--nats: 1 or 3: two servers have no majority without both");
+        let program = match &self.herenow {
+            Some(file) => file.clone(),
+            None => std::env::current_exe()?.with_file_name("herenow"),
+        };
+        ensure!(program.is_file(), "{} is missing: build it, or name it with --herenow", program.display());
+        let mut report = Report {
+            seed: self.seed,
+            users: self.users.into(),
+            watchers: WATCHERS,
+            nats_servers: self.nats.into(),
+            timers_shorter: SHORTER,
+            rows: Vec::new(),
+            invalid: Vec::new(),
+        };
+        for fault in if self.faults.is_empty() { Fault::all() } else { self.faults.clone() } {
+            let name = fault.name();
+            writeln!(std::io::stderr(), "{name} …")?;
+            let logs = self.logs.join(&name);
+            // Fewer logs than of the last run must not leave the last run's behind.
+            let _ = std::fs::remove_dir_all(&logs);
+            // A set of tasks for each, so that nobody of one scenario meets the next.
+            match LocalSet::new().run_until(self.scenario(fault, &program, &logs)).await {
+                Ok(row) => report.rows.push(row),
+                Err(error) => report.invalid.push(format!("{name}: {error:#}")),
+            }
+        }
+        std::fs::write(&self.json, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("--json: {} cannot be written", self.json.display()))?;
+        write!(std::io::stdout(), "{report}")?;
+        if !report.passed() {
+            bail!("not every fault was kept within its bound");
+        }
+        Ok(())
+    }
+
+    async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
+        let mut fleet = Fleet::start(program, logs, self.nats.into()).await?;
+        let issuer = fleet::issuer(fleet.secret());
+        let users = self.people(fault);
+        let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed));
+        let mut tasks = JoinSet::new();
+        for (index, user) in world.users.iter().enumerate() {
+            if user.habit != Habit::Apart {
+                tasks.spawn_local(people::actor(Rc::clone(&world), index));
+            }
+        }
+        for number in 0..WATCHERS {
+            tasks.spawn_local(people::watcher(Rc::clone(&world), number));
+        }
+        let mut clients = apart(&fleet, &world).await?;
+        calm(&world).await?;
+
+        let from = world.now();
+        tokio::time::sleep(BEFORE).await;
+        let bounds = fault.bounds();
+        let bite = fault.inject(&mut fleet, &world, clients.as_mut()).await?;
+        let recovery = recover(&world, bite.healed).await;
+        tokio::time::sleep(AFTER).await;
+        world.ending.set(true);
+        // Whoever was lost for good is off by then, and has been for as long as it may take to be seen.
+        tokio::time::sleep(GATEWAY_TIMEOUT + GRACE + bounds.wrong + MACHINE).await;
+
+        let to = world.now();
+        while let Some(ended) = tasks.try_join_next() {
+            ended.context("a client panicked")?;
+        }
+        let journal = world.journal.borrow();
+        let verdict = judge(&journal, Window { from, to, late: bounds.late });
+        let lost = (0..world.users.len())
+            .filter(|user| world.users[*user].habit != Habit::Churner)
+            .filter(|user| at(&journal.truth(*user), to) == Some(Truth::Off))
+            .collect();
+        let judged = Judged { fault, bounds, bite, journal: &journal, verdict, recovery, from, lost };
+        Ok(judged.row())
+    }
+
+    fn people(&self, fault: Fault) -> Vec<User> {
+        let user = |index: usize, habit| User { name: format!("u{index}"), home: index % EACH, habit };
+        let count = usize::from(self.users);
+        let within = (0..count)
+            .map(|index| user(index, if index % CHURNERS == 0 { Habit::Churner } else { Habit::Steady }));
+        let apart = if fault.apart() { APART } else { 0 };
+        within.chain((count..count + apart).map(|index| user(index, Habit::Apart))).collect()
+    }
+}
+
+/// Starts the process of those who are apart.
+async fn apart(fleet: &Fleet, world: &World) -> anyhow::Result<Option<Owned>> {
+    let users: Vec<usize> =
+        (0..world.users.len()).filter(|user| world.users[*user].habit == Habit::Apart).collect();
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<String> = users.iter().map(|user| world.users[*user].name.clone()).collect();
+    for user in &users {
+        world.truth(*user, world.now(), Truth::Either { until: Moment::MAX });
+    }
+    let clients = clients::start(&world.gateways[0], &names, fleet.secret()).await?;
+    for user in users {
+        world.truth(user, world.now(), Truth::On);
+    }
+    Ok(Some(clients))
+}
+
+/// Waits until all who do not come and go are seen rightly for a while.
+async fn calm(world: &World) -> anyhow::Result<()> {
+    let end = world.now() + CALM_LIMIT;
+    let mut since = world.now();
+    while world.now() < since + CALM {
+        if !is_right(world) {
+            since = world.now() + LOOK;
+        }
+        ensure!(world.now() < end, "no calm within {CALM_LIMIT:?} before the fault");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// From healing until all who do not come and go are seen rightly.
+async fn recover(world: &World, healed: Moment) -> Option<Duration> {
+    while !is_right(world) {
+        if world.now() > healed + RECOVERY_LIMIT {
+            return None;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Some(world.now() - healed)
+}
+
+fn is_right(world: &World) -> bool {
+    let steady = (0..world.users.len()).filter(|user| world.users[*user].habit != Habit::Churner);
+    world.journal.borrow().right(steady, world.now())
+}

@@ -1,0 +1,250 @@
+//! Actors, whose truth is known, and watchers, whose views are judged. Raw sockets: a judge that used our SDK would
+//! judge with what it judges.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use herenow_protocol::Activity;
+use herenow_protocol::frame::{ClientFrame, ServerFrame};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+
+use super::journal::{Moment, Truth};
+use super::timers::GRACE;
+use super::world::{Habit, World};
+use crate::connection::{Closed, Reader, Writer, connect};
+
+/// An attempt to connect is given up after this.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// The code of a close after `bye`.
+const IN_ORDER: u16 = 1000;
+/// How long the close after `bye` is waited for.
+const BYE_PATIENCE: Duration = Duration::from_secs(1);
+/// Who is back this long before the end of its grace was never away.
+const GRACE_MARGIN: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(50);
+/// The shortest and longest time that a churner stays, and is away, in milliseconds.
+const CHURN: (u64, u64) = (1_500, 3_500);
+/// The same of a lost client before it tries the next gateway.
+const RETURN: (u64, u64) = (50, 500);
+
+/// A session that is open.
+struct Session {
+    reader: Reader,
+    writer: Writer,
+    beat: Duration,
+}
+
+/// How a session ended.
+enum Ended {
+    Lost(String),
+    Left,
+}
+
+/// Opens a session and waits for its welcome.
+async fn open(world: &World, gateway: usize, user: &str) -> anyhow::Result<Session> {
+    let token = world.issuer.token(user)?;
+    timeout(ATTEMPT, greet(&world.gateways[gateway], &token)).await.context("no answer")?
+}
+
+async fn greet(gateway: &str, token: &str) -> anyhow::Result<Session> {
+    let (mut reader, writer) = connect(gateway, token, "&device=one&activity=active").await?;
+    loop {
+        if let ServerFrame::Welcome(welcome) = reader.next().await? {
+            return Ok(Session {
+                reader,
+                writer,
+                beat: Duration::from_millis(welcome.heartbeat_interval_ms),
+            });
+        }
+    }
+}
+
+fn beat() -> ClientFrame {
+    ClientFrame::Heartbeat { activity: Some(Activity::Active), id: None }
+}
+
+/// Reads until the connection ends, and says why. Ends with its handle.
+struct Listening(JoinHandle<anyhow::Error>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Listening {
+    fn start(mut reader: Reader, mut hear: impl FnMut(ServerFrame) + 'static) -> Self {
+        Self(spawn_local(async move {
+            loop {
+                match reader.next().await {
+                    Ok(frame) => hear(frame),
+                    Err(error) => return error,
+                }
+            }
+        }))
+    }
+
+    async fn end(&mut self) -> anyhow::Error {
+        (&mut self.0).await.unwrap_or_else(Into::into)
+    }
+}
+
+/// One user, for the whole scenario.
+pub(super) async fn actor(world: Rc<World>, index: usize) {
+    let user = world.users[index].clone();
+    let mut gateway = user.home;
+    let mut lost_at: Option<Moment> = None;
+    loop {
+        let began = world.now();
+        // From here on the service may know of the session before its client does.
+        world.truth(index, began, Truth::Either { until: World::excuse(began + ATTEMPT) });
+        let Ok(session) = open(&world, gateway, &user.name).await else {
+            gateway = (gateway + 1) % world.gateways.len();
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        arrived(&world, index, lost_at.take());
+        match stay(&world, index, gateway, session).await {
+            Ended::Left => {
+                tokio::time::sleep(world.between(CHURN.0, CHURN.1)).await;
+                while world.ending.get() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            Ended::Lost(why) => {
+                let at = world.now();
+                world.truth(index, at, Truth::Either { until: World::excuse(at) });
+                world.forced(&user.name, gateway, why);
+                if world.stay_away.get() {
+                    return;
+                }
+                lost_at = Some(at);
+                gateway = (gateway + 1) % world.gateways.len();
+                tokio::time::sleep(world.between(RETURN.0, RETURN.1)).await;
+            }
+        }
+    }
+}
+
+/// Who comes back inside its grace was on all the time, so that no flicker is excused.
+fn arrived(world: &World, index: usize, lost_at: Option<Moment>) {
+    let now = world.now();
+    match lost_at.filter(|at| now - *at < GRACE - GRACE_MARGIN) {
+        Some(at) => world.journal.borrow_mut().amend_truth(index, at, Truth::On),
+        None => world.truth(index, now, Truth::On),
+    }
+}
+
+async fn stay(world: &World, index: usize, gateway: usize, session: Session) -> Ended {
+    let Session { reader, mut writer, beat: every } = session;
+    let mut listening = Listening::start(reader, |_| {});
+    let churns = world.users[index].habit == Habit::Churner;
+    let leave_at = world.now() + world.between(CHURN.0, CHURN.1);
+    let mut beat_at = world.now() + every;
+    loop {
+        let now = world.now();
+        if churns && now >= leave_at && !world.ending.get() {
+            return leave(world, index, gateway, &mut writer, &mut listening).await;
+        }
+        if now >= beat_at {
+            beat_at = now + every;
+            if let Err(error) = writer.send(&beat()).await {
+                return Ended::Lost(format!("{error:#}"));
+            }
+        }
+        if let Ok(error) = timeout(LOOK, listening.end()).await {
+            return Ended::Lost(format!("{error:#}"));
+        }
+    }
+}
+
+/// Leaves in order. When the gateway does not confirm it, it may not have heard it.
+async fn leave(
+    world: &World,
+    index: usize,
+    gateway: usize,
+    writer: &mut Writer,
+    listening: &mut Listening,
+) -> Ended {
+    let at = world.now();
+    world.truth(index, at, Truth::Off);
+    let sent = writer.send(&ClientFrame::Bye {}).await;
+    let ended = timeout(BYE_PATIENCE, listening.end()).await;
+    let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
+    if sent.is_err() || code != Some(IN_ORDER) {
+        world.journal.borrow_mut().amend_truth(index, at, Truth::Either { until: World::excuse(at) });
+        let why = ended.map_or_else(|_| "silence".to_owned(), |error| format!("{error:#}"));
+        world.forced(&world.users[index].name, gateway, format!("instead of a close after bye: {why}"));
+    }
+    Ended::Left
+}
+
+/// One watcher of everybody, for the whole scenario.
+pub(super) async fn watcher(world: Rc<World>, number: usize) {
+    let name = format!("watcher-{number}");
+    let mut gateway = number % world.gateways.len();
+    loop {
+        if let Ok(session) = open(&world, gateway, &name).await {
+            let why = watch(&world, number, session).await;
+            world.journal.borrow_mut().blinded(number, world.now());
+            world.forced(&name, gateway, format!("{why:#}"));
+        }
+        gateway = (gateway + 1) % world.gateways.len();
+        tokio::time::sleep(world.between(RETURN.0, RETURN.1)).await;
+    }
+}
+
+async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Error {
+    let Session { reader, mut writer, beat: every } = session;
+    let sees = Rc::clone(world);
+    let mut listening = Listening::start(reader, move |frame| {
+        if let ServerFrame::Snapshot { users, .. } | ServerFrame::Presence { users } = frame {
+            let now = sees.now();
+            let mut journal = sees.journal.borrow_mut();
+            users.iter().for_each(|presence| journal.shown(number, now, presence));
+        }
+    });
+    let users = world.users.iter().map(|user| user.name.clone()).collect();
+    if let Err(error) = writer.send(&ClientFrame::Watch { id: 1, users }).await {
+        return error;
+    }
+    loop {
+        if let Ok(error) = timeout(every, listening.end()).await {
+            return error;
+        }
+        if let Err(error) = writer.send(&beat()).await {
+            return error;
+        }
+    }
+}
+
+/// Holds a session of each user until one of them ends; `ready` is called when all are open.
+pub(super) async fn hold(
+    gateway: &str,
+    tokens: Vec<String>,
+    ready: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut sessions = tokio::task::JoinSet::new();
+    for token in tokens {
+        let session = timeout(ATTEMPT, greet(gateway, &token)).await.context("no answer")??;
+        sessions.spawn_local(async move {
+            let Session { reader, mut writer, beat: every } = session;
+            let mut listening = Listening::start(reader, |_| {});
+            loop {
+                if let Ok(error) = timeout(every, listening.end()).await {
+                    return error;
+                }
+                if let Err(error) = writer.send(&beat()).await {
+                    return error;
+                }
+            }
+        });
+    }
+    ready()?;
+    match sessions.join_next().await {
+        Some(ended) => Err(ended?),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,247 @@
+//! What a run says, for people and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::faults::{Bite, Bounds, Fault};
+use super::journal::{Journal, Moment, Truth, View};
+use super::judge::{self, Verdict};
+
+/// The worst faults that are told with their traces.
+const TOLD: usize = 5;
+/// How much of a trace is told around its fault.
+const AROUND: Duration = Duration::from_secs(4);
+
+/// One fault, judged. Times in milliseconds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Row {
+    pub(super) fault: Fault,
+    pub(super) passed: bool,
+    pub(super) misses: Vec<String>,
+    pub(super) proof: String,
+    pub(super) bound_ms: u64,
+    pub(super) false_online_ms: u64,
+    pub(super) false_offline_ms: u64,
+    pub(super) unexplained: usize,
+    pub(super) unknown_allowed_ms: u64,
+    pub(super) unknown_ms: u64,
+    pub(super) stale_ms: u64,
+    /// From healing until every view was right.
+    pub(super) recovery_ms: Option<u64>,
+    pub(super) forced: usize,
+    pub(super) forced_excused: usize,
+    pub(super) wrong_at_end: usize,
+    /// Changes of the truth that the watchers had to be told.
+    pub(super) changes: usize,
+    /// From the fault until the last watcher saw the last of those who were lost for good as offline.
+    pub(super) offline_after_ms: Option<u64>,
+    pub(super) dropped_lower_versions: u64,
+    /// The worst faults with what was true and what was shown around them.
+    pub(super) traces: Vec<String>,
+}
+
+/// A whole run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    pub(super) seed: u64,
+    pub(super) users: usize,
+    pub(super) watchers: usize,
+    pub(super) nats_servers: usize,
+    pub(super) timers_shorter: u32,
+    pub(super) rows: Vec<Row>,
+    /// Scenarios that prove nothing, and why.
+    pub(super) invalid: Vec<String>,
+}
+
+/// All that a row is made of.
+pub(super) struct Judged<'a> {
+    pub(super) fault: Fault,
+    pub(super) bounds: Bounds,
+    pub(super) bite: Bite,
+    pub(super) journal: &'a Journal,
+    pub(super) verdict: Verdict,
+    pub(super) recovery: Option<Duration>,
+    /// From when on forced disconnects count.
+    pub(super) from: Moment,
+    pub(super) lost: Vec<usize>,
+}
+
+impl Judged<'_> {
+    pub(super) fn row(self) -> Row {
+        let forced: Vec<_> = self.journal.forced.iter().filter(|forced| forced.at >= self.from).collect();
+        let excused = forced.iter().filter(|forced| forced.excused).count();
+        let misses = self.misses(forced.len() - excused);
+        let mut traces = Vec::new();
+        if !misses.is_empty() {
+            traces.extend(self.verdict.faults.iter().take(TOLD).map(|fault| trace(self.journal, fault)));
+            let others = self.verdict.faults.iter().filter(|fault| fault.took.is_zero());
+            traces.extend(others.take(TOLD).map(|fault| trace(self.journal, fault)));
+            let cut = forced.iter().filter(|forced| !forced.excused).take(TOLD);
+            traces.extend(cut.map(|cut| {
+                format!("{:.3?} {} cut off by gateway-{}: {}", cut.at, cut.who, cut.gateway + 1, cut.why)
+            }));
+            traces.extend(self.journal.odd.iter().take(TOLD).cloned());
+            traces.dedup();
+        }
+        let verdict = &self.verdict;
+        Row {
+            fault: self.fault,
+            passed: misses.is_empty(),
+            misses,
+            bound_ms: millis(self.bounds.wrong),
+            false_online_ms: millis(verdict.false_online),
+            false_offline_ms: millis(verdict.false_offline),
+            unexplained: verdict.unexplained,
+            unknown_allowed_ms: millis(self.bounds.unknown),
+            unknown_ms: millis(verdict.unknown),
+            stale_ms: millis(verdict.stale),
+            recovery_ms: self.recovery.map(millis),
+            forced: forced.len() - excused,
+            forced_excused: excused,
+            wrong_at_end: verdict.wrong_at_end,
+            changes: verdict.changes,
+            offline_after_ms: self.offline_after().map(millis),
+            dropped_lower_versions: self.journal.dropped,
+            proof: self.bite.proof,
+            traces,
+        }
+    }
+
+    fn misses(&self, forced: usize) -> Vec<String> {
+        let verdict = &self.verdict;
+        let bound = self.bounds.wrong;
+        let checks = [
+            (verdict.false_online > bound, "false-online over the bound"),
+            (verdict.false_offline > bound, "false-offline over the bound"),
+            (verdict.unexplained > 0, "unexplained transitions"),
+            (verdict.unknown > self.bounds.unknown, "blind for too long"),
+            (self.recovery.is_none_or(|recovery| recovery > bound), "right too late after healing"),
+            (forced > 0, "connections cut without need"),
+            (verdict.wrong_at_end > 0, "views wrong at the end"),
+            (verdict.changes == 0, "nothing changed, so nothing was judged"),
+            (!self.journal.odd.is_empty(), "statuses that nobody has"),
+        ];
+        checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned()).collect()
+    }
+
+    fn offline_after(&self) -> Option<Duration> {
+        let injected = self.bite.injected;
+        let seen = self.journal.pairs().filter(|(_, user)| self.lost.contains(user)).filter_map(
+            |(watcher, user)| {
+                let view = self.journal.view(watcher, user).iter();
+                let off = |(at, view): &&(Moment, View)| {
+                    *at > injected && matches!(view, View::Known { on: false, .. })
+                };
+                view.filter(|step| step.0 > injected).find(off).map(|(at, _)| *at - injected)
+            },
+        );
+        seen.max()
+    }
+}
+
+fn trace(journal: &Journal, fault: &judge::Fault) -> String {
+    let near = |at: Moment| at + AROUND >= fault.at && at <= fault.at + fault.took + AROUND;
+    let truth = journal.truth(fault.user);
+    // With the step that was in force when the excerpt begins.
+    let first = truth.iter().rposition(|(at, _)| *at + AROUND < fault.at).unwrap_or(0);
+    let truth: Vec<String> = truth
+        .iter()
+        .skip(first)
+        .filter(|(at, _)| *at <= fault.at + fault.took + AROUND)
+        .map(truth_step)
+        .collect();
+    let view = journal.view(fault.watcher, fault.user);
+    let view: Vec<String> = view.iter().filter(|(at, _)| near(*at)).map(view_step).collect();
+    let name = journal.name(fault.user);
+    let head = format!(
+        "{:.3?} {} for {:.3?}: {name} at watcher {}",
+        fault.at, fault.what, fault.took, fault.watcher
+    );
+    format!("{head}\n      truth {}\n      view  {}", truth.join(", "), view.join(", "))
+}
+
+fn truth_step((at, truth): &(Moment, Truth)) -> String {
+    match truth {
+        Truth::On => format!("{at:.3?} on"),
+        Truth::Off => format!("{at:.3?} off"),
+        Truth::Either { until } => format!("{at:.3?} either until {until:.3?}"),
+    }
+}
+
+fn view_step((at, view): &(Moment, View)) -> String {
+    match view {
+        View::Unknown => format!("{at:.3?} unknown"),
+        View::Known { on, stale } => {
+            format!("{at:.3?} {}{}", if *on { "on" } else { "off" }, if *stale { " (asOf)" } else { "" })
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Report {
+    pub(super) fn passed(&self) -> bool {
+        self.invalid.is_empty() && self.rows.iter().all(|row| row.passed)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (users, watchers, servers) = (self.users, self.watchers, self.nats_servers);
+        write!(f, "seed {}, {users} users, {watchers} watchers, 3 coordinators, 3 gateways, ", self.seed)?;
+        writeln!(f, "{servers} NATS servers, timers {} times shorter; milliseconds", self.timers_shorter)?;
+        writeln!(
+            f,
+            "{:<20} {:<4} {:>6} {:>7} {:>7} {:>6} {:>11} {:>6} {:>8} {:>9} {:>5} {:>7} {:>7}",
+            "fault",
+            "",
+            "bound",
+            "f-on",
+            "f-off",
+            "unexpl",
+            "unknown/of",
+            "stale",
+            "recovery",
+            "cut/exc.",
+            "wrong",
+            "changes",
+            "offline"
+        )?;
+        for row in &self.rows {
+            let or_none = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+            writeln!(
+                f,
+                "{:<20} {:<4} {:>6} {:>7} {:>7} {:>6} {:>11} {:>6} {:>8} {:>9} {:>5} {:>7} {:>7}",
+                row.fault.name(),
+                if row.passed { "ok" } else { "MISS" },
+                row.bound_ms,
+                row.false_online_ms,
+                row.false_offline_ms,
+                row.unexplained,
+                format!("{}/{}", row.unknown_ms, row.unknown_allowed_ms),
+                row.stale_ms,
+                or_none(row.recovery_ms),
+                format!("{}/{}", row.forced, row.forced_excused),
+                row.wrong_at_end,
+                row.changes,
+                or_none(row.offline_after_ms),
+            )?;
+        }
+        for row in &self.rows {
+            writeln!(f, "{}: {}", row.fault.name(), row.proof)?;
+        }
+        for row in self.rows.iter().filter(|row| !row.passed) {
+            writeln!(f, "{} missed: {}", row.fault.name(), row.misses.join(", "))?;
+            for trace in &row.traces {
+                writeln!(f, "    {trace}")?;
+            }
+        }
+        self.invalid.iter().try_for_each(|why| writeln!(f, "invalid: {why}"))
+    }
+}
