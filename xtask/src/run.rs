@@ -61,6 +61,12 @@ impl Run {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Runs it out of sight: whether it ended well, and what it wrote in any case.
+    pub(crate) fn said(mut self) -> Result<(bool, String)> {
+        let output = self.0.output().with_context(|| format!("starting {}", self.words()))?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// Whether it can be started, and ends well, out of sight.
     pub(crate) fn works(mut self) -> bool {
         let quiet = self.0.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

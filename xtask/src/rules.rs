@@ -1,0 +1,132 @@
+//! Rules of the cores and how to break them.
+
+/// A rule, and what breaks it.
+pub(crate) struct Rule {
+    /// How it is broken.
+    pub(crate) name: &'static str,
+    pub(crate) edits: &'static [Edit],
+}
+
+/// A text that a file has once, and what to put in its place.
+pub(crate) struct Edit {
+    pub(crate) file: &'static str,
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+}
+
+const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit {
+    Edit { file, from, to }
+}
+
+/// Every rule that the simulation must find broken.
+pub(crate) const RULES: &[Rule] = &[
+    Rule {
+        name: "a new owner settles at once (R8)",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "if complete && mourned && (knows_all || long_ago) {",
+            "let _ = (complete, mourned, knows_all, long_ago); if true {",
+        )],
+    },
+    Rule {
+        name: "grace is ignored",
+        edits: &[edit(
+            "coordinator/core/src/partition.rs",
+            "session.lease = Lease::Grace(grace);",
+            "let _ = grace; session.lease = Lease::Grace(MonoTime::from_millis(0));",
+        )],
+    },
+    Rule {
+        name: "syncs leave out ended sessions",
+        edits: &[edit(
+            "gateway/core/src/uplink.rs",
+            "ended: rest_ended.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),",
+            "ended: rest_ended.by_ref().take(0).collect(),",
+        )],
+    },
+    Rule {
+        name: "no gap check downward (R9)",
+        edits: &[edit("gateway/core/src/view.rs", "if !self.synced || prev > self.n {", "if !self.synced {")],
+    },
+    Rule {
+        name: "no gap check upward (R3)",
+        edits: &[edit(
+            "coordinator/core/src/stream.rs",
+            "&& self.synced && seq == self.last + 1 {",
+            "&& self.synced && seq > self.last {",
+        )],
+    },
+    Rule {
+        name: "nobody finds himself isolated (R7)",
+        edits: &[edit(
+            "coordinator/core/src/peers.rs",
+            "now.since(self.heard_self) > self.dead_after\n",
+            "let _ = now; false\n",
+        )],
+    },
+    Rule {
+        name: "gateways never die (R6)",
+        edits: &[edit(
+            "coordinator/core/src/gateways.rs",
+            "let dead = |heard: &Heard| now.since(heard.at) >= config.gateway_timeout;",
+            "let dead = |heard: &Heard| { let _ = (heard.at, now, config); false };",
+        )],
+    },
+    Rule {
+        name: "a sync merges and does not replace (R3)",
+        edits: &[edit(
+            "coordinator/core/src/partition.rs",
+            "known.into_iter().filter(|(number, _)| !accounted.contains(number)) {",
+            "known.into_iter().filter(|(number, _)| false && !accounted.contains(number)) {",
+        )],
+    },
+    Rule {
+        name: "no fencing at receivers (R2)",
+        edits: &[
+            edit("gateway/core/src/owners.rs", "if epoch < seen {", "if false && epoch < seen {"),
+            edit(
+                "gateway/core/src/watch.rs",
+                "if new.version() <= old.version() {",
+                "if new.epoch == old.epoch && new.version() <= old.version() {",
+            ),
+        ],
+    },
+    Rule {
+        name: "a lost last report is not missed (R4)",
+        edits: &[
+            edit(
+                "coordinator/core/src/stream.rs",
+                "Some((_, since)) => now.since(since) >= patience,",
+                "Some((_, since)) => { let _ = (now.since(since), patience); false }",
+            ),
+            edit(
+                "coordinator/core/src/stream.rs",
+                "self.behind.is_some_and(|(seq, since)| seq > self.last && now.since(since) >= patience)",
+                "{ let _ = (now, patience); false }",
+            ),
+        ],
+    },
+    Rule {
+        name: "a lost last change is not missed (R4)",
+        edits: &[edit(
+            "gateway/core/src/view.rs",
+            "now.mono.since(since) >= config.tail_patience",
+            "{ let _ = since; false }",
+        )],
+    },
+    Rule {
+        name: "who stood still believes what piled up",
+        edits: &[
+            edit("coordinator/core/src/coordinator.rs", "self.peers.distrust(self.beat_number + 1);", ""),
+            edit("gateway/core/src/gateway.rs", "if gap < self.config.stale_after {", "if true {"),
+        ],
+    },
+    Rule {
+        name: "a deaf coordinator lists what it owned (R7)",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "if self.peers.isolated(now) { Vec::new() } else { self.ownership.beat() };",
+            "self.ownership.beat();",
+        )],
+    },
+];
