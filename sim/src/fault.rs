@@ -1,5 +1,9 @@
-//! What goes wrong, and when: drawn from the seed before the run.
+//! What goes wrong, and when: drawn from the seed before the run, or read from a file.
 
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::bail;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
@@ -20,13 +24,23 @@ pub struct Profile {
     pub storm_ms: u64,
     /// Length of the quiet part at the end, in milliseconds: within it everything must come right.
     pub quiet_ms: u64,
+    /// Breaks the cluster on purpose, to try the simulation itself: once the storm begins no sync arrives.
+    pub syncs_lost: bool,
 }
 
 impl Profile {
     /// Three coordinators, three gateways, and a fault every few seconds.
     #[must_use]
     pub const fn normal() -> Self {
-        Self { coordinators: 3, gateways: 3, users: 12, faults: 14, storm_ms: 60_000, quiet_ms: 60_000 }
+        Self {
+            coordinators: 3,
+            gateways: 3,
+            users: 12,
+            faults: 14,
+            storm_ms: 60_000,
+            quiet_ms: 60_000,
+            syncs_lost: false,
+        }
     }
 
     /// The same world when nothing goes wrong.
@@ -38,7 +52,7 @@ impl Profile {
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// kill -9, back after so long.
     Crash(Node, u64),
     /// SIGSTOP, woken after so long.
@@ -53,6 +67,61 @@ pub(crate) enum Fault {
     ArbiterLosesTail,
     /// A coordinator's or gateway's wall clock jumps by so many milliseconds.
     WallJump(Node, i64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash(node, span) => write!(f, "crash {node} {span}"),
+            Self::Freeze(node, span) => write!(f, "freeze {node} {span}"),
+            Self::Cut(node, out, inward, span) => write!(f, "cut {node} {out} {inward} {span}"),
+            Self::Loss(share, span) => write!(f, "loss {share} {span}"),
+            Self::ArbiterOut(span) => write!(f, "arbiter-out {span}"),
+            Self::ArbiterLosesTail => write!(f, "arbiter-loses-tail"),
+            Self::WallJump(node, by) => write!(f, "wall-jump {node} {by}"),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let fault = match *words.as_slice() {
+            ["crash", node, span] => Self::Crash(node.parse()?, span.parse()?),
+            ["freeze", node, span] => Self::Freeze(node.parse()?, span.parse()?),
+            ["cut", node, out, inward, span] => {
+                Self::Cut(node.parse()?, out.parse()?, inward.parse()?, span.parse()?)
+            }
+            ["loss", share, span] => Self::Loss(probability(share)?, span.parse()?),
+            ["arbiter-out", span] => Self::ArbiterOut(span.parse()?),
+            ["arbiter-loses-tail"] => Self::ArbiterLosesTail,
+            ["wall-jump", node, by] => Self::WallJump(node.parse()?, by.parse()?),
+            _ => bail!("no fault is written so: {text}"),
+        };
+        Ok(fault)
+    }
+}
+
+fn probability(text: &str) -> anyhow::Result<f64> {
+    let share: f64 = text.parse()?;
+    if !(0.0..=1.0).contains(&share) {
+        bail!("a share is between 0 and 1, not {share}");
+    }
+    Ok(share)
+}
+
+impl Fault {
+    /// The process it strikes.
+    pub(crate) const fn node(&self) -> Option<Node> {
+        match self {
+            Self::Crash(node, _) | Self::Freeze(node, _) | Self::Cut(node, ..) | Self::WallJump(node, _) => {
+                Some(*node)
+            }
+            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail => None,
+        }
+    }
 }
 
 /// Draws the faults of a run with their times.

@@ -6,13 +6,18 @@
 
 mod client;
 mod fault;
+mod minimise;
 mod net;
 mod oracle;
 mod people;
+mod plan;
 mod process;
 mod strike;
 mod world;
 
-pub use fault::Profile;
+pub use fault::{Fault, Profile};
+pub use minimise::minimise;
+pub use net::Node;
 pub use oracle::{Oracle, Violation};
+pub use plan::Plan;
 pub use world::{Report, World};

@@ -1,64 +1,125 @@
-//! Runs seeds and prints what broke: `herenow-sim --seeds 1000`, `herenow-sim --seed 7 --trace trace.txt`.
+//! Runs seeds and prints what broke: `herenow-sim --seeds 1000`, `herenow-sim --seed 7 --trace trace.txt`,
+//! `herenow-sim --seed 7 --minimise`, `herenow-sim --faults least.txt`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
-use herenow_sim::{Profile, World};
+use herenow_sim::{Plan, Profile, Report, World, minimise};
 
 /// Runs Herenow's real cores in simulated worlds full of faults.
 #[derive(Parser)]
 struct Arguments {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 1_000, conflicts_with = "seed")]
+    #[arg(long, default_value_t = 1_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Runs this one seed.
-    #[arg(long)]
+    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Writes everything that happens in the one seed to this file.
-    #[arg(long, requires = "seed")]
-    trace: Option<std::path::PathBuf>,
+    /// Runs the one run that this file describes, as --minimise prints it.
+    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from"])]
+    faults: Option<PathBuf>,
+    /// Writes everything that happens in the one run to this file.
+    #[arg(long, requires = "one")]
+    trace: Option<PathBuf>,
+    /// Looks for the smallest run that breaks what the one run breaks, and prints it.
+    #[arg(long, requires = "one", conflicts_with = "trace")]
+    minimise: bool,
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let seeds = match arguments.seed {
-        Some(seed) => seed..seed + 1,
-        None => arguments.from..arguments.from + arguments.seeds,
+    let one = match (&arguments.faults, arguments.seed) {
+        (Some(path), _) => Some(read(path)?),
+        (None, seed) => seed.map(|seed| Plan::draw(seed, Profile::normal())),
     };
-    let (mut broken, mut messages, mut lost, mut claims, mut transitions) = (0_u64, 0, 0, 0, 0);
-    for seed in seeds.clone() {
-        let mut world = World::new(seed, Profile::normal());
-        if arguments.trace.is_some() {
-            world.keep_trace();
+    let well = match one {
+        Some(plan) if arguments.minimise => shrink(&plan),
+        Some(plan) => run_one(&plan, arguments.trace.as_deref())?,
+        None => run_many(arguments.from, arguments.seeds),
+    };
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(path: &Path) -> anyhow::Result<Plan> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// Prints a plan that a file for `--faults` can be made of.
+fn shrink(plan: &Plan) -> bool {
+    let Some((least, invariant)) = minimise(plan) else {
+        println!("# nothing breaks with {} faults", plan.faults.len());
+        return true;
+    };
+    println!("# {invariant} breaks with {} of {} faults", least.faults.len(), plan.faults.len());
+    print!("{least}");
+    false
+}
+
+fn run_one(plan: &Plan, trace: Option<&Path>) -> anyhow::Result<bool> {
+    let mut world = World::planned(plan);
+    if trace.is_some() {
+        world.keep_trace();
+    }
+    let report = world.run();
+    if let Some(path) = trace {
+        std::fs::write(path, world.trace()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut sum = Sum::default();
+    sum.add(&report);
+    sum.print();
+    Ok(sum.broken == 0)
+}
+
+fn run_many(from: u64, seeds: u64) -> bool {
+    let mut sum = Sum::default();
+    for seed in from..from.saturating_add(seeds) {
+        sum.add(&World::new(seed, Profile::normal()).run());
+        if sum.seeds % 100 == 0 {
+            eprintln!("{} of {seeds} seeds", sum.seeds);
         }
-        let report = world.run();
-        messages += report.messages.0;
-        lost += report.messages.1;
-        claims += report.claims;
-        transitions += report.transitions;
-        if let Some(path) = &arguments.trace {
-            std::fs::write(path, world.trace())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
+    }
+    sum.print();
+    sum.broken == 0
+}
+
+/// What runs came to together.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    broken: u64,
+    messages: u64,
+    lost: u64,
+    claims: u64,
+    transitions: u64,
+}
+
+impl Sum {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.messages += report.messages.0;
+        self.lost += report.messages.1;
+        self.claims += report.claims;
+        self.transitions += report.transitions;
         if !report.violations.is_empty() {
-            broken += 1;
-            println!("seed {seed} broke:");
+            self.broken += 1;
+            println!("seed {} broke:", report.seed);
             for violation in &report.violations {
                 println!("  {} at {} ms: {}", violation.invariant, violation.at, violation.what);
             }
         }
-        if (seed + 1) % 100 == 0 {
-            eprintln!("{} of {} seeds", seed + 1 - seeds.start, seeds.end - seeds.start);
-        }
     }
-    println!(
-        "{} seeds, {broken} broken; {messages} messages, {lost} lost, {claims} claims, {transitions} transitions seen",
-        seeds.end - seeds.start
-    );
-    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+
+    fn print(&self) {
+        let Self { seeds, broken, messages, lost, claims, transitions } = self;
+        println!(
+            "{seeds} seeds, {broken} broken; {messages} messages, {lost} lost, {claims} claims, {transitions} transitions seen"
+        );
+    }
 }

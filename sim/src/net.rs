@@ -1,17 +1,43 @@
 //! The bus of the simulated world: delays, loses, doubles and cuts.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
+use anyhow::{Context as _, bail};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 /// A process of the world.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Node {
+pub enum Node {
     /// A coordinator, by index.
     Coordinator(usize),
     /// A gateway, by index.
     Gateway(usize),
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Coordinator(index) => write!(f, "c{index}"),
+            Self::Gateway(index) => write!(f, "g{index}"),
+        }
+    }
+}
+
+impl FromStr for Node {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (kind, index) = text.split_at_checked(1).context("a process is c or g with a number")?;
+        let index = index.parse()?;
+        match kind {
+            "c" => Ok(Self::Coordinator(index)),
+            "g" => Ok(Self::Gateway(index)),
+            _ => bail!("a process is c or g with a number, not {text}"),
+        }
+    }
 }
 
 /// What the network does to messages now.

@@ -12,7 +12,7 @@ use herenow_protocol::{
 use rand::RngExt as _;
 
 use crate::net::Node;
-use crate::world::{Event, WALL_MS, World};
+use crate::world::{Event, STORM_MS, WALL_MS, World};
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -333,6 +333,10 @@ impl World {
 
     fn send(&mut self, from: Node, to: Node, beat: bool, packet: Packet) {
         let life = self.life(to);
+        let is_sync = matches!(packet, Packet::Up(Up::Sync(_)));
+        if self.profile.syncs_lost && is_sync && self.now >= STORM_MS {
+            return;
+        }
         for at in self.net.arrivals(from, to, beat, self.now, &mut self.rng) {
             self.at(at, Event::Arrive(to, life, Box::new(packet.clone())));
         }

@@ -11,13 +11,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::client::Client;
-use crate::fault::{Fault, Profile, schedule};
+use crate::fault::{Fault, Profile};
 use crate::net::{Net, Node};
 use crate::oracle::{Oracle, Violation};
+use crate::plan::Plan;
 use crate::process::{Packet, Process, Work};
 
-/// When clients begin, and when faults do.
+/// When clients begin.
 const START_MS: u64 = 8_000;
+/// When faults begin.
+pub(crate) const STORM_MS: u64 = START_MS + 3_000;
 /// The wall clock at the start.
 pub(crate) const WALL_MS: u64 = 1_700_000_000_000;
 
@@ -103,6 +106,13 @@ impl World {
     /// A world made from a seed.
     #[must_use]
     pub fn new(seed: u64, profile: Profile) -> Self {
+        Self::planned(&Plan::draw(seed, profile))
+    }
+
+    /// A world in which that goes wrong which the plan says.
+    #[must_use]
+    pub fn planned(plan: &Plan) -> Self {
+        let (seed, profile) = (plan.seed, plan.profile);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let clients = (0..profile.users * 2).map(|i| Client::new(i, profile, &mut rng)).collect();
         let mut world = Self {
@@ -128,7 +138,7 @@ impl World {
             trace: None,
             rng,
         };
-        world.plan();
+        world.plan(&plan.faults);
         world
     }
 
@@ -150,7 +160,7 @@ impl World {
         }
     }
 
-    fn plan(&mut self) {
+    fn plan(&mut self, faults: &[(u64, Fault)]) {
         for index in 0..self.coordinators.len() {
             self.start(Node::Coordinator(index));
         }
@@ -161,13 +171,13 @@ impl World {
             let at = START_MS + self.rng.random_range(0..3_000);
             self.at(at, Event::Step(index));
         }
-        for (at, fault) in schedule(self.profile, START_MS + 3_000, &mut self.rng) {
-            self.at(at, Event::Fault(fault));
+        for (at, fault) in faults {
+            self.at(*at, Event::Fault(*fault));
         }
     }
 
     pub(crate) fn storm_ends(&self) -> u64 {
-        START_MS + 3_000 + self.profile.storm_ms
+        STORM_MS + self.profile.storm_ms
     }
 
     /// Lives the whole run through.

@@ -1,4 +1,6 @@
-//! The normal run: two hundred stormy worlds, and a few calm ones in which nothing may ever look wrong.
+//! The normal run: a thousand stormy worlds, and a few calm ones in which nothing may ever look wrong.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use herenow_sim::{Profile, World};
 
@@ -12,10 +14,22 @@ fn run(seed: u64, profile: Profile) {
 }
 
 #[test]
-fn two_hundred_stormy_worlds_keep_every_invariant() {
-    for seed in 0..200 {
-        run(seed, Profile::normal());
-    }
+fn a_thousand_stormy_worlds_keep_every_invariant() {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= 1_000 {
+                        return;
+                    }
+                    run(seed, Profile::normal());
+                }
+            });
+        }
+    });
 }
 
 #[test]
