@@ -57,7 +57,12 @@ impl Drop for Owned {
 
 impl Fleet {
     /// Starts all of it and waits until it is ready. Logs go to the directory.
-    pub(super) async fn start(program: &Path, directory: &Path, servers: usize) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        program: &Path,
+        directory: &Path,
+        servers: usize,
+        set: &[String],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let nats = start_nats(directory, servers).await?;
         let secret = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
@@ -75,6 +80,13 @@ impl Fleet {
             ("HERENOW__LOG__LEVEL", "info".to_owned()),
         ];
         settings.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        // Later ones win.
+        for setting in set {
+            let (key, value) =
+                setting.split_once('=').with_context(|| format!("--set {setting}: want KEY=VALUE"))?;
+            let key = format!("HERENOW__{}", key.to_ascii_uppercase().replace('.', "__"));
+            settings.push((key, value.to_owned()));
+        }
         let mut members = Vec::new();
         for (role, number) in
             ["coordinator", "gateway"].into_iter().flat_map(|role| (1..=EACH).map(move |n| (role, n)))

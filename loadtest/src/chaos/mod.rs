@@ -35,8 +35,8 @@ use self::world::{Habit, User, World};
 
 /// Two at every gateway.
 const WATCHERS: usize = 2 * EACH;
-/// One user of so many comes and goes.
-const CHURNERS: usize = 4;
+/// One user of so many comes and goes all the time.
+const CHURNERS: usize = 2;
 /// Users whose clients are a process of their own.
 const APART: usize = 4;
 /// All must be right for so long before the fault, and it may take so long until it is.
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     /// The faults, in this order. Default: all
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Users; one of four comes and goes
+    /// Users; every second one comes and goes
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=900))]
     users: u16,
     /// What users come and go by
@@ -64,6 +64,10 @@ pub(crate) struct Arguments {
     /// NATS servers: 1, or 3 in a cluster with JetStream
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
     nats: u8,
+    /// A setting for the processes instead of the shortened one, to plant a mistake that the judge must find:
+    /// coordinator.grace_period=0s
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// The `herenow` program. Default: the one beside this program
     #[arg(long, value_name = "FILE")]
     herenow: Option<PathBuf>,
@@ -89,6 +93,7 @@ impl Arguments {
             watchers: WATCHERS,
             nats_servers: self.nats.into(),
             timers_shorter: SHORTER,
+            set: self.set.clone(),
             rows: Vec::new(),
             invalid: Vec::new(),
         };
@@ -114,7 +119,7 @@ impl Arguments {
     }
 
     async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
-        let mut fleet = Fleet::start(program, logs, self.nats.into()).await?;
+        let mut fleet = Fleet::start(program, logs, self.nats.into(), &self.set).await?;
         let issuer = fleet::issuer(fleet.secret());
         let users = self.people(fault);
         let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed));

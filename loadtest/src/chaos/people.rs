@@ -24,10 +24,15 @@ const BYE_PATIENCE: Duration = Duration::from_secs(1);
 /// Who is back this long before the end of its grace was never away.
 const GRACE_MARGIN: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(50);
-/// The shortest and longest time that a churner stays, and is away, in milliseconds.
-const CHURN: (u64, u64) = (1_500, 3_500);
-/// The same of a lost client before it tries the next gateway.
-const RETURN: (u64, u64) = (50, 500);
+/// The shortest and longest time that a churner stays, and is away, in milliseconds. Some are away for longer than any
+/// bound, so that to be back does not hide that they were shown wrongly.
+const STAY: (u64, u64) = (600, 1_800);
+const AWAY: (u64, u64) = (600, 4_500);
+/// The same of a lost user before it tries the next gateway: some within the time until a gateway is given up, some
+/// after it, all inside their grace.
+const RETURN: (u64, u64) = (50, 1_500);
+/// The same of a watcher.
+const WATCH_AGAIN: (u64, u64) = (50, 500);
 
 /// A session that is open.
 struct Session {
@@ -96,6 +101,8 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
     let user = world.users[index].clone();
     let mut gateway = user.home;
     let mut lost_at: Option<Moment> = None;
+    // Until when a session lost with its gateway may still be taken for one that lives.
+    let mut haunted = Moment::ZERO;
     loop {
         let began = world.now();
         // From here on the service may know of the session before its client does.
@@ -106,9 +113,9 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
             continue;
         };
         arrived(&world, index, lost_at.take());
-        match stay(&world, index, gateway, session).await {
+        match stay(&world, index, gateway, session, haunted).await {
             Ended::Left => {
-                tokio::time::sleep(world.between(CHURN.0, CHURN.1)).await;
+                tokio::time::sleep(world.between(AWAY.0, AWAY.1)).await;
                 while world.ending.get() {
                     tokio::time::sleep(LOOK).await;
                 }
@@ -121,6 +128,7 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
                     return;
                 }
                 lost_at = Some(at);
+                haunted = World::excuse(at);
                 gateway = (gateway + 1) % world.gateways.len();
                 tokio::time::sleep(world.between(RETURN.0, RETURN.1)).await;
             }
@@ -137,15 +145,19 @@ fn arrived(world: &World, index: usize, lost_at: Option<Moment>) {
     }
 }
 
-async fn stay(world: &World, index: usize, gateway: usize, session: Session) -> Ended {
+async fn stay(world: &World, index: usize, gateway: usize, session: Session, haunted: Moment) -> Ended {
     let Session { reader, mut writer, beat: every } = session;
     let mut listening = Listening::start(reader, |_| {});
     let churns = world.users[index].habit == Habit::Churner;
-    let leave_at = world.now() + world.between(CHURN.0, CHURN.1);
+    let leave_at = world.now() + world.between(STAY.0, STAY.1);
     let mut beat_at = world.now() + every;
     loop {
         let now = world.now();
         if churns && now >= leave_at && !world.ending.get() {
+            let at = world.now();
+            // Who leaves while an earlier session of its own is not given up yet may be shown until it is.
+            let truth = if at < haunted { Truth::Either { until: haunted } } else { Truth::Off };
+            world.truth(index, at, truth);
             return leave(world, index, gateway, &mut writer, &mut listening).await;
         }
         if now >= beat_at {
@@ -169,7 +181,6 @@ async fn leave(
     listening: &mut Listening,
 ) -> Ended {
     let at = world.now();
-    world.truth(index, at, Truth::Off);
     let sent = writer.send(&ClientFrame::Bye {}).await;
     let ended = timeout(BYE_PATIENCE, listening.end()).await;
     let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
@@ -192,7 +203,7 @@ pub(super) async fn watcher(world: Rc<World>, number: usize) {
             world.forced(&name, gateway, format!("{why:#}"));
         }
         gateway = (gateway + 1) % world.gateways.len();
-        tokio::time::sleep(world.between(RETURN.0, RETURN.1)).await;
+        tokio::time::sleep(world.between(WATCH_AGAIN.0, WATCH_AGAIN.1)).await;
     }
 }
 

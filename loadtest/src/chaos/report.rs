@@ -52,6 +52,8 @@ pub(super) struct Report {
     pub(super) watchers: usize,
     pub(super) nats_servers: usize,
     pub(super) timers_shorter: u32,
+    /// Settings that are not those of the test.
+    pub(super) set: Vec<String>,
     pub(super) rows: Vec<Row>,
     /// Scenarios that prove nothing, and why.
     pub(super) invalid: Vec<String>,
@@ -76,8 +78,8 @@ impl Judged<'_> {
         let excused = forced.iter().filter(|forced| forced.excused).count();
         let misses = self.misses(forced.len() - excused);
         let mut traces = Vec::new();
+        traces.extend(self.verdict.faults.iter().take(TOLD).map(|fault| trace(self.journal, fault)));
         if !misses.is_empty() {
-            traces.extend(self.verdict.faults.iter().take(TOLD).map(|fault| trace(self.journal, fault)));
             let others = self.verdict.faults.iter().filter(|fault| fault.took.is_zero());
             traces.extend(others.take(TOLD).map(|fault| trace(self.journal, fault)));
             let cut = forced.iter().filter(|forced| !forced.excused).take(TOLD);
