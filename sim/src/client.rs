@@ -10,6 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::fault::Profile;
 
+/// How long somebody is away who went at the end.
+const LEFT_MS: u64 = 10_000;
+
 /// Where a client is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
@@ -32,6 +35,7 @@ pub(crate) struct Client {
     pub(crate) link: Link,
     pub(crate) no_network_until: u64,
     pub(crate) activity: Activity,
+    pub(crate) activity_since: u64,
     /// The program is dead, and its gateway does not know.
     pub(crate) mute: bool,
     pub(crate) watches: Vec<usize>,
@@ -74,6 +78,7 @@ impl Client {
             link: Link::Away,
             no_network_until: 0,
             activity: Activity::Active,
+            activity_since: 0,
             mute: false,
             watches: draw_watches(profile, rng),
             shown: BTreeMap::new(),
@@ -88,9 +93,7 @@ impl Client {
             return Step::Start;
         }
         match rng.random_range(0..20) {
-            0..=6 => Step::Activity(
-                [Activity::Active, Activity::Idle, Activity::Background][rng.random_range(0..3)],
-            ),
+            0..=6 => Step::Activity(draw_activity(rng)),
             7..=9 => Step::Reload(rng.random_range(50..4_000)),
             10 => Step::Lose(rng.random_range(500..30_000)),
             11..=12 => Step::Bye(rng.random_range(100..15_000)),
@@ -99,6 +102,15 @@ impl Client {
             _ => Step::Rest,
         }
     }
+}
+
+pub(crate) fn draw_activity(rng: &mut ChaCha8Rng) -> Activity {
+    [Activity::Active, Activity::Idle, Activity::Background][rng.random_range(0..3)]
+}
+
+/// Draws how a person goes who does not come back.
+pub(crate) fn draw_leave(rng: &mut ChaCha8Rng) -> Step {
+    [Step::Reload(LEFT_MS), Step::Bye(LEFT_MS), Step::Vanish(LEFT_MS)][rng.random_range(0..3)]
 }
 
 pub(crate) fn draw_watches(profile: Profile, rng: &mut ChaCha8Rng) -> Vec<usize> {

@@ -9,6 +9,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::net::Node;
 
+/// How long before the quiet much is lost.
+const LAST_WORDS_MS: u64 = 3_000;
+
 /// How big a world is and how much goes wrong in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Profile {
@@ -65,6 +68,10 @@ pub enum Fault {
     ArbiterOut(u64),
     /// The arbiter forgets its last writes.
     ArbiterLosesTail,
+    /// kill -9, and it never comes back.
+    Die(Node),
+    /// So many changes of devices, all over, within so long.
+    Rush(u64, u64),
     /// A coordinator's or gateway's wall clock jumps by so many milliseconds.
     WallJump(Node, i64),
 }
@@ -78,6 +85,8 @@ impl fmt::Display for Fault {
             Self::Loss(share, span) => write!(f, "loss {share} {span}"),
             Self::ArbiterOut(span) => write!(f, "arbiter-out {span}"),
             Self::ArbiterLosesTail => write!(f, "arbiter-loses-tail"),
+            Self::Die(node) => write!(f, "die {node}"),
+            Self::Rush(changes, span) => write!(f, "rush {changes} {span}"),
             Self::WallJump(node, by) => write!(f, "wall-jump {node} {by}"),
         }
     }
@@ -97,6 +106,8 @@ impl FromStr for Fault {
             ["loss", share, span] => Self::Loss(probability(share)?, span.parse()?),
             ["arbiter-out", span] => Self::ArbiterOut(span.parse()?),
             ["arbiter-loses-tail"] => Self::ArbiterLosesTail,
+            ["die", node] => Self::Die(node.parse()?),
+            ["rush", changes, span] => Self::Rush(changes.parse()?, span.parse()?),
             ["wall-jump", node, by] => Self::WallJump(node.parse()?, by.parse()?),
             _ => bail!("no fault is written so: {text}"),
         };
@@ -116,10 +127,12 @@ impl Fault {
     /// The process it strikes.
     pub(crate) const fn node(&self) -> Option<Node> {
         match self {
-            Self::Crash(node, _) | Self::Freeze(node, _) | Self::Cut(node, ..) | Self::WallJump(node, _) => {
-                Some(*node)
-            }
-            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail => None,
+            Self::Crash(node, _)
+            | Self::Freeze(node, _)
+            | Self::Cut(node, ..)
+            | Self::Die(node)
+            | Self::WallJump(node, _) => Some(*node),
+            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail | Self::Rush(..) => None,
         }
     }
 }
@@ -129,8 +142,24 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     let mut faults: Vec<(u64, Fault)> = (0..profile.faults)
         .map(|_| (start + rng.random_range(0..profile.storm_ms), draw(profile, rng)))
         .collect();
+    // Of each kind two are left.
+    if profile.faults > 0 && rng.random_bool(0.3) {
+        faults.push((start + rng.random_range(0..profile.storm_ms), Fault::Die(gateway(profile, rng))));
+    }
+    if profile.faults > 0 && rng.random_bool(0.2) {
+        faults.push((start + rng.random_range(0..profile.storm_ms), Fault::Die(coordinator(profile, rng))));
+    }
+    if profile.faults > 0 && rng.random_bool(0.5) {
+        last_words(start + profile.storm_ms, rng, &mut faults);
+    }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// Much changes and much is lost just before the quiet, in which nothing that happens later covers it.
+fn last_words(end: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
+    faults.push((end - LAST_WORDS_MS, Fault::Loss(rng.random_range(0.05..0.4), LAST_WORDS_MS)));
+    faults.push((end - LAST_WORDS_MS / 2, Fault::Rush(rng.random_range(20..150), LAST_WORDS_MS / 2)));
 }
 
 fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
@@ -139,7 +168,9 @@ fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
         4..=6 => Fault::Crash(gateway(profile, rng), rng.random_range(100..12_000)),
         7..=8 => Fault::Freeze(coordinator(profile, rng), rng.random_range(200..15_000)),
         9 => Fault::Freeze(gateway(profile, rng), rng.random_range(200..15_000)),
-        10..=11 => cut(coordinator(profile, rng), rng),
+        10 => cut(coordinator(profile, rng), rng),
+        // Deaf, and still heard.
+        11 => Fault::Cut(coordinator(profile, rng), false, true, rng.random_range(50..25_000)),
         12..=14 => cut(gateway(profile, rng), rng),
         15..=16 => Fault::Loss(rng.random_range(0.01..0.3), rng.random_range(500..10_000)),
         17 => Fault::ArbiterOut(rng.random_range(500..7_000)),

@@ -12,7 +12,7 @@ use crate::client::{Client, Link};
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which: `I1` to `I5`, or `I10`; `docs/ARCHITECTURE.md` says how the others are held.
+    /// Which: `I1` to `I6`, `I9` or `I10`; `docs/ARCHITECTURE.md` says how the others are held.
     pub invariant: &'static str,
     /// When, in virtual milliseconds.
     pub at: u64,
@@ -24,6 +24,9 @@ pub struct Violation {
 const SEEN_AFTER_MS: u64 = 3_000;
 /// How long after a gateway's last fault its sessions may still be mistaken.
 const GATEWAY_CALM_MS: u64 = 20_000;
+
+/// How long somebody may be online and be shown otherwise, with nothing said of doubt.
+const LATE_MS: u64 = 8_000;
 
 /// The judge of a run.
 #[derive(Debug, Default)]
@@ -129,6 +132,38 @@ impl Oracle {
         here || graced
     }
 
+    /// I6: no owner ever had another set of a gateway's sessions than the gateway at the same number.
+    pub(crate) fn sets(&mut self, mismatches: u64, now: u64) {
+        if mismatches > 0 {
+            self.fail("I6", now, format!("{mismatches} sets of sessions differed at equal numbers"));
+        }
+    }
+
+    /// I9: what is shown for certain is of late. Only who is here for certain is looked for: when one who goes is
+    /// gone depends on how.
+    pub(crate) fn keeps_up(&mut self, watcher: usize, clients: &[Client], now: u64) {
+        let Some(client) = clients.get(watcher).filter(|client| self.is_steady(client, now)) else { return };
+        let active = |c: &Client| c.activity == Activity::Active && c.activity_since + LATE_MS < now;
+        for (user, shown) in &client.shown {
+            let online = clients.iter().any(|c| c.user == *user && active(c) && self.is_steady(c, now));
+            let otherwise = !matches!(shown.status, Status::Online | Status::Unknown);
+            if online && otherwise && shown.as_of.is_none() && !is_at(clients, *user, client.link) {
+                self.fail("I9", now, format!("client {watcher} still shows user {user} as {shown:?}"));
+                return;
+            }
+        }
+    }
+
+    /// Whether a device has been connected long enough, to a gateway that has had no fault.
+    fn is_steady(&self, client: &Client, now: u64) -> bool {
+        match client.link {
+            Link::Open { gateway, since, .. } => {
+                !client.mute && since + LATE_MS < now && self.is_calm(gateway, now)
+            }
+            Link::Away => false,
+        }
+    }
+
     /// I3, I5: at the end every screen shows the truth.
     pub(crate) fn judge(&mut self, clients: &[Client], now: u64) {
         for (index, watcher) in clients.iter().enumerate() {
@@ -151,6 +186,15 @@ impl Oracle {
             }
         }
     }
+}
+
+/// Whether the user has a device at the same gateway as this one: a gateway takes its own sessions for fresh (R11).
+fn is_at(clients: &[Client], user: usize, link: Link) -> bool {
+    let gateway = |link: Link| match link {
+        Link::Open { gateway, .. } => Some(gateway),
+        Link::Away => None,
+    };
+    clients.iter().any(|client| client.user == user && gateway(client.link) == gateway(link))
 }
 
 /// What a user's devices make of it.

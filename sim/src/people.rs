@@ -8,20 +8,41 @@ use herenow_protocol::message::Ending;
 use herenow_protocol::{Activity, DeviceKind, MonoTime, Presence, UserId, WallTime};
 use rand::RngExt as _;
 
-use crate::client::{Link, Step, draw_watches};
+use crate::client::{Link, Step, draw_activity, draw_leave, draw_watches};
 use crate::process::{device_id, user_id};
 use crate::world::{Event, World};
 
+/// When, before the storm ends, those go who are gone in the quiet.
+const LEAVING_MS: u64 = 6_000;
 /// How long a frame is under way between a device and its gateway.
 const WIRE_MS: u64 = 1;
 
 impl World {
     pub(crate) fn step(&mut self, index: usize) {
-        let step = self.clients[index].draw(&mut self.rng);
+        self.oracle.keeps_up(index, &self.clients, self.now);
+        let mut step = self.clients[index].draw(&mut self.rng);
         let pause = self.rng.random_range(300..6_000);
         let stormy = self.now < self.storm_ends();
-        let next = if stormy || step == Step::Start { self.act(index, step).unwrap_or(pause) } else { pause };
+        let leaving = self.leaves(index) && self.now + LEAVING_MS >= self.storm_ends();
+        if leaving && stormy && step != Step::Start {
+            step = draw_leave(&mut self.rng);
+        }
+        let acts = if step == Step::Start { !leaving } else { stormy };
+        let next = if acts { self.act(index, step).unwrap_or(pause) } else { pause };
         self.at(self.now + next, Event::Step(index));
+    }
+
+    /// Some users are gone in the quiet, so that somebody may be shown who should not be.
+    fn leaves(&self, index: usize) -> bool {
+        let user = self.clients[index].user as u64;
+        self.profile.faults > 0 && user.wrapping_add(self.seed).is_multiple_of(4)
+    }
+
+    pub(crate) fn nudge(&mut self, index: usize) {
+        let step = Step::Activity(draw_activity(&mut self.rng));
+        if self.clients[index].sdk.is_some() && self.now < self.storm_ends() {
+            self.act(index, step);
+        }
     }
 
     /// Carries out a step; says when the next one follows, if that is part of it.
@@ -31,6 +52,7 @@ impl World {
             Step::Start => self.start_client(index),
             Step::Activity(activity) => {
                 self.clients[index].activity = activity;
+                self.clients[index].activity_since = self.now;
                 self.sdk(index, sdk::Input::SetActivity(activity));
             }
             Step::Reload(away) => {
@@ -73,6 +95,7 @@ impl World {
         client.instance += 1;
         client.alarm = 0;
         client.activity = Activity::Active;
+        client.activity_since = self.now;
         client.shown.clear();
         client.sdk = Some(sdk::Client::new(config, seed, MonoTime::from_millis(self.now)));
         let users = client.watches.iter().map(|user| user_id(*user)).collect();

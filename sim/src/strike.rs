@@ -1,5 +1,7 @@
 //! Faults as they strike and heal.
 
+use rand::RngExt as _;
+
 use crate::fault::Fault;
 use crate::net::Node;
 use crate::world::{Event, Heal, World};
@@ -9,7 +11,15 @@ impl World {
         self.faults += 1;
         self.note(|| format!("FAULT {fault:?}"));
         match fault {
-            Fault::Crash(node, back) => self.crash(node, back),
+            Fault::Crash(node, back) => {
+                if self.kill(node) {
+                    self.at((self.now + back).min(self.storm_ends()), Event::Heal(Heal::Restart(node)));
+                }
+            }
+            Fault::Die(node) => {
+                self.kill(node);
+            }
+            Fault::Rush(changes, span) => self.rush(changes, span),
             Fault::Freeze(node, span) => self.freeze(node, span),
             Fault::Cut(node, out, inward, span) => self.cut(node, out, inward, span),
             Fault::Loss(loss, span) => {
@@ -28,13 +38,14 @@ impl World {
         }
     }
 
-    fn crash(&mut self, node: Node, back: u64) {
+    /// False when it is dead already.
+    fn kill(&mut self, node: Node) -> bool {
         let alive = match node {
             Node::Coordinator(i) => self.coordinators[i].core.take().is_some(),
             Node::Gateway(i) => self.gateways[i].core.take().is_some(),
         };
         if !alive {
-            return;
+            return false;
         }
         match node {
             Node::Coordinator(i) => {
@@ -46,7 +57,15 @@ impl World {
                 self.drop_clients(i);
             }
         }
-        self.at((self.now + back).min(self.storm_ends()), Event::Heal(Heal::Restart(node)));
+        true
+    }
+
+    fn rush(&mut self, changes: u64, span: u64) {
+        for _ in 0..changes {
+            let (after, index) =
+                (self.rng.random_range(0..=span), self.rng.random_range(0..self.clients.len()));
+            self.at(self.now + after, Event::Nudge(index));
+        }
     }
 
     fn drop_clients(&mut self, gateway: usize) {

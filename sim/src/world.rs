@@ -33,6 +33,8 @@ pub(crate) enum Event {
     Wake(Node, u64),
     /// A person does something.
     Step(usize),
+    /// A person does something between the steps.
+    Nudge(usize),
     /// A client's SDK wanted to be called.
     Alarm(usize, u64),
     /// A client's attempt to connect.
@@ -192,6 +194,8 @@ impl World {
             self.happen(event);
         }
         self.now = end;
+        let cores = self.coordinators.iter().filter_map(|process| process.core.as_ref());
+        self.oracle.sets(cores.map(|core| core.stats().digest_mismatches).sum(), end);
         self.oracle.judge(&self.clients, end);
         Report {
             seed: self.seed,
@@ -213,6 +217,7 @@ impl World {
             Event::Arrive(node, life, packet) => self.arrive(node, life, Work::Packet(*packet)),
             Event::Wake(node, life) => self.wake(node, life),
             Event::Step(index) => self.step(index),
+            Event::Nudge(index) => self.nudge(index),
             Event::Alarm(index, instance) => self.alarm(index, instance),
             Event::Dial(index, link) => self.dial(index, link),
             Event::ToClient(index, link, text) => self.frame_arrives(index, link, text),

@@ -73,12 +73,25 @@ pub(crate) const RULES: &[Rule] = &[
         )],
     },
     Rule {
-        name: "a sync merges and does not replace (R3)",
-        edits: &[edit(
-            "coordinator/core/src/partition.rs",
-            "known.into_iter().filter(|(number, _)| !accounted.contains(number)) {",
-            "known.into_iter().filter(|(number, _)| false && !accounted.contains(number)) {",
-        )],
+        name: "a sync adds and takes nothing away (R3)",
+        edits: &[
+            edit(
+                "coordinator/core/src/partition.rs",
+                "known.into_iter().filter(|(number, _)| !accounted.contains(number)) {",
+                "known.into_iter().filter(|(number, _)| false && !accounted.contains(number)) {",
+            ),
+            // Sessions that ended of late are named in a sync.
+            edit(
+                "coordinator/core/src/partition.rs",
+                "if held && known.contains_key(&number) {",
+                "if held && known.contains_key(&number) && false {",
+            ),
+            edit(
+                "coordinator/core/src/partition.rs",
+                "if ended.how != Ending::Lost {\n            if let Some(user) = self.users.get_mut(&key) {",
+                "if ended.how != Ending::Lost {\n            if let Some(user) = self.users.get_mut(&key).filter(|_| false) {",
+            ),
+        ],
     },
     Rule {
         name: "no fencing at receivers (R2)",
