@@ -4,11 +4,13 @@ use herenow_protocol::code::{CloseCode, ErrorCode};
 use herenow_protocol::frame::{ClientFrame, FrameError, ServerFrame, Welcome};
 use herenow_protocol::message::{Ending, SessionChange};
 use herenow_protocol::time::millis;
-use herenow_protocol::{Activity, MonoTime, Now, SessionNumber, WallTime};
+use herenow_protocol::{Activity, MonoTime, Now, Partition, SessionNumber, UserKey, WallTime};
 
 use crate::gateway::Gateway;
 use crate::io::Viewer;
 use crate::session::Session;
+use crate::view::Freshness;
+use crate::watch::Tell;
 use crate::{Opening, Output, Slot};
 
 impl Gateway {
@@ -219,6 +221,20 @@ impl Gateway {
         self.uplink.close(partition, slot, record, how, now.mono, &self.config);
         for index in watches {
             self.unwatch_one(slot, index, out);
+        }
+        if !self.by_user.contains_key(&key) {
+            self.stop_vouching(partition, key, now, out);
+        }
+    }
+
+    /// A user's last session here has ended. Where its owner is not heard, that session was what its value rested on:
+    /// watchers are told that it does so no longer.
+    fn stop_vouching(&mut self, partition: Partition, key: UserKey, now: Now, out: &mut Vec<Output>) {
+        let config = &self.config;
+        let view = self.views.get(partition.index());
+        let fresh = view.is_some_and(|view| view.freshness(now.mono, config) == Freshness::Fresh);
+        if let Some(index) = self.watch.find(partition, key).filter(|_| !fresh) {
+            self.tell(index, Tell::All, now, out);
         }
     }
 

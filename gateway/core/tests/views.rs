@@ -291,6 +291,19 @@ fn a_live_session_here_vouches_for_its_user() {
 }
 
 #[test]
+fn whoever_leaves_while_its_owner_is_away_is_vouched_for_no_longer() {
+    let mut world = watching(&[("ana", Status::Online), ("bob", Status::Online)]);
+    world.open(1, "bob");
+    world.owner.beats = false;
+    world.advance(secs(3));
+    assert!(world.told(0).iter().all(|p| p.user_id.as_str() != "bob" || p.as_of.is_none()));
+    world.frame(1, herenow_protocol::frame::ClientFrame::Bye {});
+    world.advance_ms(50);
+    let told = world.told(0);
+    assert!(told.iter().any(|p| p.user_id.as_str() == "bob" && p.as_of.is_some()), "{told:?}");
+}
+
+#[test]
 fn a_live_session_does_not_vouch_for_a_user_who_appears_offline() {
     let mut world = watching(&[("ana", Status::Online), ("bob", Status::Offline)]);
     world.open(1, "bob");
