@@ -167,6 +167,22 @@ pub enum DeviceKind {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct UserKey([u64; 2]);
 
+impl UserKey {
+    /// The key as bytes that order as keys do.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        let both = u128::from(self.0[0]) << 64 | u128::from(self.0[1]);
+        both.to_be_bytes()
+    }
+
+    /// The key of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = bytes;
+        Self([u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest)])
+    }
+}
+
 impl fmt::Display for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}{:016x}", self.0[0], self.0[1])
@@ -268,6 +284,22 @@ impl Placement {
         Partition(u8::try_from(top & 0xff).unwrap_or(u8::MAX))
     }
 
+    /// The first and the last key of a partition.
+    #[must_use]
+    pub fn keys_of(&self, partition: Partition) -> (UserKey, UserKey) {
+        let low = 64 - self.bits;
+        let first = u64::from(partition.0).checked_shl(low).unwrap_or(0);
+        let rest = u64::MAX.checked_shr(self.bits).unwrap_or(0);
+        (UserKey([first, 0]), UserKey([first | rest, u64::MAX]))
+    }
+
+    /// A number that differs, as far as chance allows, between placements under different secrets, and tells nothing of
+    /// the secret. It marks what is stored by key.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.hash(&[b"\0\0the mark of a placement"]).0[0]
+    }
+
     fn hash(&self, parts: &[&[u8]]) -> UserKey {
         let mut hasher = SipHasher24::new_with_key(&self.key);
         for part in parts {
@@ -320,6 +352,33 @@ mod tests {
         let placement = Placement::new(b"s", 0);
         assert_eq!(placement.partition(placement.key(&UserId::new("u").unwrap())), Partition(0));
         assert_eq!(Placement::new(b"s", 2).all().count(), 4);
+    }
+
+    #[test]
+    fn a_partition_is_a_range_of_keys() {
+        for bits in 0..=8 {
+            let placement = Placement::new(b"s", bits);
+            let mut before = None;
+            for partition in placement.all() {
+                let (first, last) = placement.keys_of(partition);
+                assert_eq!(placement.partition(first), partition);
+                assert_eq!(placement.partition(last), partition);
+                assert!(first < last && before < Some(first));
+                before = Some(last);
+            }
+            assert_eq!(before, Some(UserKey([u64::MAX; 2])));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_keys_order_as_keys_do() {
+        let placement = Placement::new(b"s", 8);
+        let mut keys: Vec<UserKey> =
+            (0..100).map(|i| placement.key(&UserId::new(&format!("u{i}")).unwrap())).collect();
+        keys.sort_unstable();
+        assert!(keys.is_sorted_by_key(|key| key.to_bytes()));
+        assert!(keys.iter().all(|key| UserKey::from_bytes(key.to_bytes()) == *key));
+        assert_ne!(placement.mark(), Placement::new(b"t", 8).mark());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod id;
 pub mod limit;
 pub mod message;
 pub mod presence;
+pub mod record;
 pub mod subject;
 pub mod time;
 pub mod version;

@@ -15,17 +15,18 @@ enum May {
     Anything,
 }
 
-/// Imports run one way: protocol, cores, bus, servers, node. Cores do not know each other, nor do servers.
-const TABLE: [(&str, May); 12] = [
+/// Imports run one way: protocol, cores, bus and store, servers, node. Cores do not know each other, nor do servers.
+const TABLE: [(&str, May); 13] = [
     ("herenow-protocol", May::Only(&[])),
     ("herenow-gateway-core", May::Only(&["herenow-protocol"])),
     ("herenow-coordinator-core", May::Only(&["herenow-protocol"])),
     ("herenow-client-core", May::Only(&["herenow-protocol"])),
     ("herenow-bus", May::Only(&["herenow-protocol"])),
+    ("herenow-store", May::Only(&["herenow-protocol"])),
     ("herenow-gateway-server", May::Only(&["herenow-protocol", "herenow-gateway-core", "herenow-bus"])),
     (
         "herenow-coordinator-server",
-        May::Only(&["herenow-protocol", "herenow-coordinator-core", "herenow-bus"]),
+        May::Only(&["herenow-protocol", "herenow-coordinator-core", "herenow-bus", "herenow-store"]),
     ),
     ("herenow-client", May::Only(&["herenow-protocol", "herenow-client-core"])),
     (
