@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fastwebsockets::{
     FragmentCollectorRead, Frame, OpCode, Payload, WebSocketError, WebSocketWrite, handshake,
 };
-use herenow_protocol::frame::{ClientFrame, SUBPROTOCOL, ServerFrame, encode};
+use herenow_protocol::frame::{ClientFrame, ServerFrame, encode};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{Request, Uri};
 use http_body_util::Empty;
@@ -17,6 +17,9 @@ use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
 type Io = TokioIo<Upgraded>;
+
+/// As clients in other languages spell it, who do not have our constant either.
+const SUBPROTOCOL: &str = "herenow.v1.json";
 
 /// What is heard.
 pub(crate) struct Reader(FragmentCollectorRead<ReadHalf<Io>>);
@@ -57,15 +60,23 @@ impl Reader {
     /// The connection ended.
     pub(crate) async fn next(&mut self) -> anyhow::Result<ServerFrame> {
         loop {
+            if let Ok(frame) = ServerFrame::parse(&self.next_text().await?) {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// The next frame as it was written. Not to be cancelled either.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub(crate) async fn next_text(&mut self) -> anyhow::Result<String> {
+        loop {
             // Pongs are not sent: the load's own frames are its signs of life.
             let mut ignore = |_: Frame<'_>| std::future::ready(Ok::<(), WebSocketError>(()));
             let frame = self.0.read_frame(&mut ignore).await?;
             match frame.opcode {
-                OpCode::Text => {
-                    if let Ok(frame) = ServerFrame::parse(&String::from_utf8_lossy(&frame.payload)) {
-                        return Ok(frame);
-                    }
-                }
+                OpCode::Text => return Ok(String::from_utf8_lossy(&frame.payload).into_owned()),
                 OpCode::Close => return Err(closed(&frame.payload)),
                 OpCode::Continuation | OpCode::Binary | OpCode::Ping | OpCode::Pong => {}
             }
@@ -103,7 +114,14 @@ fn closed(payload: &[u8]) -> anyhow::Error {
 
 impl Writer {
     pub(crate) async fn send(&mut self, frame: &ClientFrame) -> anyhow::Result<()> {
-        let text = encode(frame);
+        self.send_text(encode(frame)).await
+    }
+
+    /// Sends a frame as it is written.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub(crate) async fn send_text(&mut self, text: String) -> anyhow::Result<()> {
         Ok(self.0.write_frame(Frame::text(Payload::Owned(text.into_bytes()))).await?)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herenow_protocol::{Presence, Status, Version};
+use super::wire::{Record, Status, Version};
 
 /// Since the start of the scenario.
 pub(super) type Moment = Duration;
@@ -55,7 +55,7 @@ pub(super) struct Journal {
     pub(super) forced: Vec<Forced>,
     /// Records with a version lower than the one held, which clients drop.
     pub(super) dropped: u64,
-    /// Statuses that no user of the scenario ever has.
+    /// Frames that break the protocol, and statuses that no user of the scenario ever has.
     pub(super) odd: Vec<String>,
 }
 
@@ -84,18 +84,18 @@ impl Journal {
     }
 
     /// A watcher was told of a user.
-    pub(super) fn shown(&mut self, watcher: usize, at: Moment, presence: &Presence) {
-        let name = presence.user_id.as_str();
+    pub(super) fn shown(&mut self, watcher: usize, at: Moment, record: &Record) {
+        let name = record.user.as_str();
         let Some(user) = self.users.iter().position(|user| user == name) else { return };
         let held = &mut self.held[watcher][user];
-        let lower = held.is_some_and(|held| presence.version < held);
-        let stale = presence.as_of.is_some();
-        let view = match presence.status {
-            Status::Unknown => View::Unknown,
-            Status::Online => View::Known { on: true, stale },
-            Status::Offline => View::Known { on: false, stale },
-            Status::Idle | Status::Dnd => {
-                self.odd.push(format!("{at:.3?} watcher {watcher} {name}: {:?}", presence.status));
+        let lower = held.as_ref().is_some_and(|held| record.version < *held);
+        let stale = record.stale;
+        let view = match record.status {
+            None => View::Unknown,
+            Some(Status::Online) => View::Known { on: true, stale },
+            Some(Status::Offline) => View::Known { on: false, stale },
+            Some(Status::Idle | Status::Dnd) => {
+                self.odd.push(format!("{at:.3?} watcher {watcher} {name}: {:?}", record.status));
                 View::Known { on: true, stale }
             }
         };
@@ -104,7 +104,7 @@ impl Journal {
             return;
         }
         if !lower {
-            *held = Some(presence.version);
+            *held = Some(record.version.clone());
         }
         self.views[watcher][user].push((at, view));
     }

@@ -13,6 +13,7 @@ mod judge_tests;
 mod people;
 mod report;
 mod timers;
+mod wire;
 mod world;
 
 use std::io::Write as _;

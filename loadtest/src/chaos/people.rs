@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use herenow_protocol::Activity;
-use herenow_protocol::frame::{ClientFrame, ServerFrame};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::journal::{Moment, Truth};
 use super::timers::GRACE;
+use super::wire::{self, Heard};
 use super::world::{Habit, World};
 use crate::connection::{Closed, Reader, Writer, connect};
 
@@ -56,18 +55,10 @@ async fn open(world: &World, gateway: usize, user: &str) -> anyhow::Result<Sessi
 async fn greet(gateway: &str, token: &str) -> anyhow::Result<Session> {
     let (mut reader, writer) = connect(gateway, token, "&device=one&activity=active").await?;
     loop {
-        if let ServerFrame::Welcome(welcome) = reader.next().await? {
-            return Ok(Session {
-                reader,
-                writer,
-                beat: Duration::from_millis(welcome.heartbeat_interval_ms),
-            });
+        if let Ok(Heard::Welcome(beat)) = Heard::read(&reader.next_text().await?) {
+            return Ok(Session { reader, writer, beat });
         }
     }
-}
-
-fn beat() -> ClientFrame {
-    ClientFrame::Heartbeat { activity: Some(Activity::Active), id: None }
 }
 
 /// Reads until the connection ends, and says why. Ends with its handle.
@@ -80,11 +71,11 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    fn start(mut reader: Reader, mut hear: impl FnMut(ServerFrame) + 'static) -> Self {
+    fn start(mut reader: Reader, mut hear: impl FnMut(&str) + 'static) -> Self {
         Self(spawn_local(async move {
             loop {
-                match reader.next().await {
-                    Ok(frame) => hear(frame),
+                match reader.next_text().await {
+                    Ok(text) => hear(&text),
                     Err(error) => return error,
                 }
             }
@@ -162,7 +153,7 @@ async fn stay(world: &World, index: usize, gateway: usize, session: Session, hau
         }
         if now >= beat_at {
             beat_at = now + every;
-            if let Err(error) = writer.send(&beat()).await {
+            if let Err(error) = writer.send_text(wire::heartbeat()).await {
                 return Ended::Lost(format!("{error:#}"));
             }
         }
@@ -181,7 +172,7 @@ async fn leave(
     listening: &mut Listening,
 ) -> Ended {
     let at = world.now();
-    let sent = writer.send(&ClientFrame::Bye {}).await;
+    let sent = writer.send_text(wire::bye()).await;
     let ended = timeout(BYE_PATIENCE, listening.end()).await;
     let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
     if sent.is_err() || code != Some(IN_ORDER) {
@@ -210,22 +201,26 @@ pub(super) async fn watcher(world: Rc<World>, number: usize) {
 async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Error {
     let Session { reader, mut writer, beat: every } = session;
     let sees = Rc::clone(world);
-    let mut listening = Listening::start(reader, move |frame| {
-        if let ServerFrame::Snapshot { users, .. } | ServerFrame::Presence { users } = frame {
-            let now = sees.now();
-            let mut journal = sees.journal.borrow_mut();
-            users.iter().for_each(|presence| journal.shown(number, now, presence));
+    let mut listening = Listening::start(reader, move |text| {
+        let now = sees.now();
+        let mut journal = sees.journal.borrow_mut();
+        match Heard::read(text) {
+            Ok(Heard::Snapshot(users) | Heard::Presence(users)) => {
+                users.iter().for_each(|record| journal.shown(number, now, record));
+            }
+            Ok(Heard::Welcome(_) | Heard::Other) => {}
+            Err(what) => journal.odd.push(format!("{now:.3?} watcher {number}: {what}")),
         }
     });
-    let users = world.users.iter().map(|user| user.name.clone()).collect();
-    if let Err(error) = writer.send(&ClientFrame::Watch { id: 1, users }).await {
+    let users: Vec<&str> = world.users.iter().map(|user| user.name.as_str()).collect();
+    if let Err(error) = writer.send_text(wire::watch(&users)).await {
         return error;
     }
     loop {
         if let Ok(error) = timeout(every, listening.end()).await {
             return error;
         }
-        if let Err(error) = writer.send(&beat()).await {
+        if let Err(error) = writer.send_text(wire::heartbeat()).await {
             return error;
         }
     }
@@ -247,7 +242,7 @@ pub(super) async fn hold(
                 if let Ok(error) = timeout(every, listening.end()).await {
                     return error;
                 }
-                if let Err(error) = writer.send(&beat()).await {
+                if let Err(error) = writer.send_text(wire::heartbeat()).await {
                     return error;
                 }
             }

@@ -125,7 +125,7 @@ impl Judged<'_> {
             (forced > 0, "connections cut without need"),
             (verdict.wrong_at_end > 0, "views wrong at the end"),
             (verdict.changes == 0, "nothing changed, so nothing was judged"),
-            (!self.journal.odd.is_empty(), "statuses that nobody has"),
+            (!self.journal.odd.is_empty(), "frames that break the protocol, or statuses that nobody has"),
         ];
         checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned()).collect()
     }
