@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::fleet::{self, EACH, Fleet, Owned};
 use super::journal::{Moment, Truth};
-use super::timers::{DEAD_AFTER, FRESH_FOR, GATEWAY_TIMEOUT, GRACE, HEARTBEAT_TIMEOUT, MACHINE, scaled};
+use super::timers::{MACHINE, Timers};
 use super::world::{Habit, World};
 
-/// How long a killed process stays away, and a stopped coordinator stopped: 30 s with the default timers.
-const DOWN: Duration = Duration::from_secs(3);
-const FROZEN: Duration = Duration::from_secs(6);
-/// How long all NATS servers stay away: longer than values are fresh, so that `unknown` is seen.
-const BUS_DOWN: Duration = Duration::from_secs(6);
+/// Seconds, with the default timers: how long a killed process stays away, and a stopped coordinator stopped.
+const DOWN: u64 = 15;
+const FROZEN: u64 = 30;
+/// The same of all NATS servers: longer than values are fresh, so that `unknown` is seen.
+const BUS_DOWN: u64 = 30;
 /// The time between one restart and the next of a rolling restart.
 const BREATH: Duration = Duration::from_secs(1);
 /// A watcher whose gateway ends may take this long to come back and to be told everything.
@@ -81,15 +81,19 @@ impl Fault {
         matches!(self, Self::ClientFreeze | Self::ClientKill)
     }
 
-    pub(super) fn bounds(self) -> Bounds {
+    pub(super) fn bounds(self, timers: Timers) -> Bounds {
+        let scaled = |promised| timers.scaled(promised);
         let second = Duration::from_secs;
+        let bus_down = timers.short(BUS_DOWN);
         let (wrong, unknown, outage) = match self {
             Self::None | Self::ClientFreeze | Self::ClientKill => (MACHINE, Duration::ZERO, Duration::ZERO),
             Self::GatewayKillReturn | Self::GatewayKillAway => (MACHINE, MOVE, Duration::ZERO),
             Self::CoordinatorKill | Self::CoordinatorFreeze | Self::NatsKillOne => {
                 (scaled(second(2)), Duration::ZERO, Duration::ZERO)
             }
-            Self::NatsRestart => (scaled(second(5)), BUS_DOWN - FRESH_FOR + scaled(second(5)), BUS_DOWN),
+            Self::NatsRestart => {
+                (scaled(second(5)), bus_down - timers.fresh_for + scaled(second(5)), bus_down)
+            }
             Self::RollingRestart => (scaled(second(2)), MOVE * 3, Duration::ZERO),
         };
         Bounds { wrong, unknown, late: wrong + outage }
@@ -103,21 +107,23 @@ impl Fault {
         clients: Option<&mut Owned>,
     ) -> anyhow::Result<Bite> {
         let injected = world.now();
+        let timers = world.timers;
+        let (down, frozen) = (timers.short(DOWN), timers.short(FROZEN));
         let proof = match self {
             Self::None => {
-                tokio::time::sleep(DOWN).await;
+                tokio::time::sleep(down).await;
                 "nothing done".to_owned()
             }
             Self::CoordinatorKill => {
                 let proof = fleet.kill(0).await?;
-                tokio::time::sleep(DOWN).await;
+                tokio::time::sleep(down).await;
                 fleet.restart(0).await?;
                 proof
             }
             Self::CoordinatorFreeze => {
-                ensure!(FROZEN > DEAD_AFTER * 2, "too short to be noticed");
+                ensure!(frozen > timers.dead_after * 2, "too short to be noticed");
                 let proof = fleet.freeze(0).await?;
-                tokio::time::sleep(FROZEN).await;
+                tokio::time::sleep(frozen).await;
                 fleet.thaw(0)?;
                 proof
             }
@@ -128,11 +134,11 @@ impl Fault {
             Self::NatsKillOne => {
                 ensure!(fleet.nats.len() > 1, "needs --nats 3");
                 let proof = fleet.kill_nats(0).await?;
-                tokio::time::sleep(DOWN).await;
+                tokio::time::sleep(down).await;
                 fleet.restart_nats(0).await?;
                 proof
             }
-            Self::NatsRestart => restart_nats(fleet).await?,
+            Self::NatsRestart => restart_nats(fleet, world.timers.short(BUS_DOWN)).await?,
             Self::RollingRestart => rolling_restart(fleet, world).await?,
         };
         Ok(Bite { injected, healed: world.now(), proof })
@@ -140,11 +146,12 @@ impl Fault {
 }
 
 async fn kill_gateway(fleet: &mut Fleet, world: &World, away: bool) -> anyhow::Result<String> {
+    let timers = world.timers;
     world.taken.borrow_mut().insert(0);
     world.stay_away.set(away);
     let before = world.journal.borrow().forced.len();
     let proof = fleet.kill(EACH).await?;
-    let wait = if away { GATEWAY_TIMEOUT + GRACE + MACHINE } else { DOWN };
+    let wait = if away { timers.gateway_timeout + timers.grace + MACHINE } else { timers.short(DOWN) };
     tokio::time::sleep(wait).await;
     world.stay_away.set(false);
     let cut = world.journal.borrow().forced.len() - before;
@@ -157,20 +164,20 @@ async fn kill_gateway(fleet: &mut Fleet, world: &World, away: bool) -> anyhow::R
 async fn freeze_clients(world: &World, clients: &Owned) -> anyhow::Result<String> {
     let pid = clients.0.id();
     let at = world.now();
-    lose_apart(world, at, HEARTBEAT_TIMEOUT);
+    lose_apart(world, at, world.timers.heartbeat_timeout);
     fleet::freeze(pid).await?;
-    tokio::time::sleep(HEARTBEAT_TIMEOUT + MACHINE * 2).await;
+    tokio::time::sleep(world.timers.heartbeat_timeout + MACHINE * 2).await;
     fleet::thaw(pid)?;
     Ok(format!("clients pid {pid} state T"))
 }
 
 async fn kill_clients(world: &World, clients: &mut Owned) -> anyhow::Result<String> {
     let pid = clients.0.id();
-    lose_apart(world, world.now(), GRACE);
+    lose_apart(world, world.now(), world.timers.grace);
     clients.0.kill()?;
     clients.0.wait()?;
     ensure!(fleet::state(pid).is_none(), "process {pid} is still there");
-    tokio::time::sleep(GRACE + MACHINE).await;
+    tokio::time::sleep(world.timers.grace + MACHINE).await;
     Ok(format!("clients pid {pid} gone"))
 }
 
@@ -182,12 +189,12 @@ fn lose_apart(world: &World, at: Moment, excused: Duration) {
     }
 }
 
-async fn restart_nats(fleet: &mut Fleet) -> anyhow::Result<String> {
+async fn restart_nats(fleet: &mut Fleet, down: Duration) -> anyhow::Result<String> {
     let mut proofs = Vec::new();
     for index in 0..fleet.nats.len() {
         proofs.push(fleet.kill_nats(index).await?);
     }
-    tokio::time::sleep(BUS_DOWN).await;
+    tokio::time::sleep(down).await;
     for index in 0..fleet.nats.len() {
         fleet.restart_nats(index).await?;
     }

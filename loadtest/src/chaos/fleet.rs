@@ -11,7 +11,7 @@ use herenow_bus::testing::NatsServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::timers::SETTINGS;
+use super::timers::{Timers, set};
 use crate::clock;
 use crate::token::Issuer;
 
@@ -61,31 +61,31 @@ impl Fleet {
         program: &Path,
         directory: &Path,
         servers: usize,
-        set: &[String],
+        timers: Timers,
+        planted: &[String],
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let nats = start_nats(directory, servers).await?;
         let secret = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
         let urls: Vec<&str> = nats.iter().map(|server| server.url.as_str()).collect();
         let replicas = if servers >= 3 { "3" } else { "1" };
-        let mut settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let mut settings = timers.settings()?;
         let own = [
-            ("HERENOW__NATS__SERVERS", urls.join(",")),
-            ("HERENOW__NATS__EPOCH_REPLICAS", replicas.to_owned()),
-            ("HERENOW__CLUSTER__SECRET", secret.clone()),
-            ("HERENOW__GATEWAY__AUTH__KEYS__0__SECRET", secret.clone()),
-            ("HERENOW__GATEWAY__AUTH__ISSUER", ISSUER.to_owned()),
-            ("HERENOW__GATEWAY__AUTH__AUDIENCE", AUDIENCE.to_owned()),
-            ("HERENOW__SHUTDOWN__WINDOW", "500ms".to_owned()),
-            ("HERENOW__LOG__LEVEL", "info".to_owned()),
+            ("nats.servers", urls.join(",")),
+            ("nats.epoch_replicas", replicas.to_owned()),
+            ("cluster.secret", secret.clone()),
+            ("gateway.auth.keys.0.secret", secret.clone()),
+            ("gateway.auth.issuer", ISSUER.to_owned()),
+            ("gateway.auth.audience", AUDIENCE.to_owned()),
+            ("shutdown.window", "500ms".to_owned()),
+            ("log.level", "info".to_owned()),
         ];
-        settings.extend(own.map(|(key, value)| (key.to_owned(), value)));
+        settings.extend(own.map(|(key, value)| set(key, value)));
         // Later ones win.
-        for setting in set {
+        for setting in planted {
             let (key, value) =
                 setting.split_once('=').with_context(|| format!("--set {setting}: want KEY=VALUE"))?;
-            let key = format!("HERENOW__{}", key.to_ascii_uppercase().replace('.', "__"));
-            settings.push((key, value.to_owned()));
+            settings.push(set(key, value));
         }
         let mut members = Vec::new();
         for (role, number) in

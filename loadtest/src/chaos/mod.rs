@@ -31,7 +31,7 @@ use self::fleet::{EACH, Fleet, Owned};
 use self::journal::{Moment, Truth, at};
 use self::judge::{Window, judge};
 use self::report::{Judged, Report, Row};
-use self::timers::{GATEWAY_TIMEOUT, GRACE, MACHINE, SHORTER};
+use self::timers::{MACHINE, Timers};
 use self::world::{Habit, User, World};
 
 /// Two at every gateway.
@@ -65,6 +65,9 @@ pub(crate) struct Arguments {
     /// NATS servers: 1, or 3 in a cluster with JetStream
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
     nats: u8,
+    /// How many times shorter than by default every timer is; what bounds leave to the machine stays
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
+    shorter: u32,
     /// A setting for the processes instead of the shortened one, to plant a mistake that the judge must find:
     /// coordinator.grace_period=0s
     #[arg(long, value_name = "KEY=VALUE")]
@@ -93,7 +96,7 @@ impl Arguments {
             users: self.users.into(),
             watchers: WATCHERS,
             nats_servers: self.nats.into(),
-            timers_shorter: SHORTER,
+            timers_shorter: self.shorter,
             set: self.set.clone(),
             rows: Vec::new(),
             invalid: Vec::new(),
@@ -120,10 +123,11 @@ impl Arguments {
     }
 
     async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
-        let mut fleet = Fleet::start(program, logs, self.nats.into(), &self.set).await?;
+        let timers = Timers::new(self.shorter);
+        let mut fleet = Fleet::start(program, logs, self.nats.into(), timers, &self.set).await?;
         let issuer = fleet::issuer(fleet.secret());
         let users = self.people(fault);
-        let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed));
+        let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed, timers));
         let mut tasks = JoinSet::new();
         for (index, user) in world.users.iter().enumerate() {
             if user.habit != Habit::Apart {
@@ -138,13 +142,13 @@ impl Arguments {
 
         let from = world.now();
         tokio::time::sleep(BEFORE).await;
-        let bounds = fault.bounds();
+        let bounds = fault.bounds(timers);
         let bite = fault.inject(&mut fleet, &world, clients.as_mut()).await?;
         let recovery = recover(&world, bite.healed).await;
         tokio::time::sleep(AFTER).await;
         world.ending.set(true);
         // Whoever was lost for good is off by then, and has been for as long as it may take to be seen.
-        tokio::time::sleep(GATEWAY_TIMEOUT + GRACE + bounds.wrong + MACHINE).await;
+        tokio::time::sleep(timers.gateway_timeout + timers.grace + bounds.wrong + MACHINE).await;
 
         let to = world.now();
         while let Some(ended) = tasks.try_join_next() {

@@ -1,15 +1,15 @@
 //! Actors, whose truth is known, and watchers, whose views are judged. Raw sockets: a judge that used our SDK would
 //! judge with what it judges.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::journal::{Moment, Truth};
-use super::timers::GRACE;
 use super::wire::{self, Heard};
 use super::world::{Habit, World};
 use crate::connection::{Closed, Reader, Writer, connect};
@@ -26,10 +26,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The shortest and longest time that a churner stays, and is away, in milliseconds. Some are away for longer than any
 /// bound, so that to be back does not hide that they were shown wrongly.
 const STAY: (u64, u64) = (600, 1_800);
-const AWAY: (u64, u64) = (600, 4_500);
-/// The same of a lost user before it tries the next gateway: some within the time until a gateway is given up, some
-/// after it, all inside their grace.
-const RETURN: (u64, u64) = (50, 1_500);
+const AWAY: (u64, u64) = (600, 2_700);
+/// The longest bound with the default timers, which shrinks with them, comes on top of the longest time away.
+const BOUND: Duration = Duration::from_secs(5);
+/// The same of a lost user before it tries the next gateway, with the default timers: some within the time until a
+/// gateway is given up, some after it, all inside their grace.
+const RETURN: (u64, u64) = (50, 7_500);
 /// The same of a watcher.
 const WATCH_AGAIN: (u64, u64) = (50, 500);
 
@@ -44,6 +46,10 @@ struct Session {
 enum Ended {
     Lost(String),
     Left,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Opens a session and waits for its welcome.
@@ -97,7 +103,7 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
     loop {
         let began = world.now();
         // From here on the service may know of the session before its client does.
-        world.truth(index, began, Truth::Either { until: World::excuse(began + ATTEMPT) });
+        world.truth(index, began, Truth::Either { until: world.excuse(began + ATTEMPT) });
         let Ok(session) = open(&world, gateway, &user.name).await else {
             gateway = (gateway + 1) % world.gateways.len();
             tokio::time::sleep(LOOK).await;
@@ -106,22 +112,23 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
         arrived(&world, index, lost_at.take());
         match stay(&world, index, gateway, session, haunted).await {
             Ended::Left => {
-                tokio::time::sleep(world.between(AWAY.0, AWAY.1)).await;
+                let longest = Duration::from_millis(AWAY.1) + world.timers.scaled(BOUND);
+                tokio::time::sleep(world.between(AWAY.0, millis(longest))).await;
                 while world.ending.get() {
                     tokio::time::sleep(LOOK).await;
                 }
             }
             Ended::Lost(why) => {
                 let at = world.now();
-                world.truth(index, at, Truth::Either { until: World::excuse(at) });
+                world.truth(index, at, Truth::Either { until: world.excuse(at) });
                 world.forced(&user.name, gateway, why);
                 if world.stay_away.get() {
                     return;
                 }
                 lost_at = Some(at);
-                haunted = World::excuse(at);
+                haunted = world.excuse(at);
                 gateway = (gateway + 1) % world.gateways.len();
-                tokio::time::sleep(world.between(RETURN.0, RETURN.1)).await;
+                tokio::time::sleep(world.between(RETURN.0, RETURN.1 / u64::from(world.timers.shorter))).await;
             }
         }
     }
@@ -130,7 +137,7 @@ pub(super) async fn actor(world: Rc<World>, index: usize) {
 /// Who comes back inside its grace was on all the time, so that no flicker is excused.
 fn arrived(world: &World, index: usize, lost_at: Option<Moment>) {
     let now = world.now();
-    match lost_at.filter(|at| now - *at < GRACE - GRACE_MARGIN) {
+    match lost_at.filter(|at| now - *at < world.timers.grace - GRACE_MARGIN) {
         Some(at) => world.journal.borrow_mut().amend_truth(index, at, Truth::On),
         None => world.truth(index, now, Truth::On),
     }
@@ -176,7 +183,7 @@ async fn leave(
     let ended = timeout(BYE_PATIENCE, listening.end()).await;
     let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
     if sent.is_err() || code != Some(IN_ORDER) {
-        world.journal.borrow_mut().amend_truth(index, at, Truth::Either { until: World::excuse(at) });
+        world.journal.borrow_mut().amend_truth(index, at, Truth::Either { until: world.excuse(at) });
         let why = ended.map_or_else(|_| "silence".to_owned(), |error| format!("{error:#}"));
         world.forced(&world.users[index].name, gateway, format!("instead of a close after bye: {why}"));
     }
@@ -201,8 +208,11 @@ pub(super) async fn watcher(world: Rc<World>, number: usize) {
 async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Error {
     let Session { reader, mut writer, beat: every } = session;
     let sees = Rc::clone(world);
+    let heard = Rc::new(Cell::new(world.now()));
+    let hears = Rc::clone(&heard);
     let mut listening = Listening::start(reader, move |text| {
         let now = sees.now();
+        hears.set(now);
         let mut journal = sees.journal.borrow_mut();
         match Heard::read(text) {
             Ok(Heard::Snapshot(users) | Heard::Presence(users)) => {
@@ -216,14 +226,19 @@ async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Er
     if let Err(error) = writer.send_text(wire::watch(&users)).await {
         return error;
     }
-    loop {
+    for id in 2.. {
         if let Ok(error) = timeout(every, listening.end()).await {
             return error;
         }
-        if let Err(error) = writer.send_text(wire::heartbeat()).await {
+        // WS-15: who hears nothing asks, and goes elsewhere when nobody answers.
+        if world.now() - heard.get() > every + BYE_PATIENCE {
+            break;
+        }
+        if let Err(error) = writer.send_text(wire::question(id)).await {
             return error;
         }
     }
+    anyhow!("the gateway no longer answers")
 }
 
 /// Holds a session of each user until one of them ends; `ready` is called when all are open.

@@ -1,55 +1,126 @@
-//! The timers of the cluster under test: the defaults, five times shorter.
+//! The timers of the cluster under test: the published defaults, or all of them some times shorter.
 
 use std::time::Duration;
 
-/// How much shorter every timer is.
-pub(super) const SHORTER: u32 = 5;
+use anyhow::Context as _;
+use herenow_bus::NatsConfig;
+use serde::Serialize;
 
-/// Time from losing the last session to offline.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
-/// A silent client is lost after this.
-pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(6);
-/// A silent gateway is lost after this.
-pub(super) const GATEWAY_TIMEOUT: Duration = Duration::from_secs(1);
-/// A silent coordinator is lost after this.
-pub(super) const DEAD_AFTER: Duration = Duration::from_millis(200);
-/// What no owner confirmed for this long is unknown.
-pub(super) const FRESH_FOR: Duration = Duration::from_secs(4);
 /// What a bound leaves to the machine. It is no timer of the service, so it does not shrink with them.
 pub(super) const MACHINE: Duration = Duration::from_secs(1);
+/// The shortest that NATS may be asked for a sign of life, or be given to connect.
+const NATS_LEAST: Duration = Duration::from_millis(100);
+/// No timers of presence: windows in which messages are gathered, and times that tokens and backends choose.
+const UNTOUCHED: [&str; 7] = [
+    "report_window",
+    "flush_window",
+    "publish_window",
+    "idle_after",
+    "token_warning",
+    "token_leeway",
+    "virtual_session_ttl",
+];
 
-/// What a promise becomes with the shorter timers: all of it shrinks but the second that it leaves to the machine.
-pub(super) fn scaled(promised: Duration) -> Duration {
-    promised.saturating_sub(MACHINE) / SHORTER + MACHINE
+/// How long the cluster under test waits for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timers {
+    /// How many times shorter than by default: 1 to 10.
+    pub(super) shorter: u32,
+    /// Time from losing the last session to offline.
+    pub(super) grace: Duration,
+    /// A silent client is lost after this.
+    pub(super) heartbeat_timeout: Duration,
+    /// A silent gateway is lost after this.
+    pub(super) gateway_timeout: Duration,
+    /// A silent coordinator is lost after this.
+    pub(super) dead_after: Duration,
+    /// What no owner confirmed for this long is unknown.
+    pub(super) fresh_for: Duration,
 }
 
-/// The settings of every process.
-pub(super) const SETTINGS: [(&str, &str); 27] = [
-    ("HERENOW__CLUSTER__BUS", "nats"),
-    ("HERENOW__NATS__PING_INTERVAL", "100ms"),
-    ("HERENOW__NATS__CONNECTION_TIMEOUT", "160ms"),
-    ("HERENOW__GATEWAY__SHARDS", "1"),
-    ("HERENOW__GATEWAY__AUTH__ALGORITHM", "HS256"),
-    ("HERENOW__GATEWAY__CORE__HEARTBEAT_INTERVAL", "4s"),
-    ("HERENOW__GATEWAY__CORE__HEARTBEAT_TIMEOUT", "6s"),
-    ("HERENOW__GATEWAY__CORE__FRESH_FOR", "4s"),
-    ("HERENOW__GATEWAY__CORE__STALE_AFTER", "400ms"),
-    ("HERENOW__GATEWAY__CORE__BEAT_INTERVAL", "100ms"),
-    ("HERENOW__GATEWAY__CORE__TAIL_PATIENCE", "20ms"),
-    ("HERENOW__GATEWAY__CORE__PULL_TIMEOUT", "80ms"),
-    ("HERENOW__GATEWAY__CORE__REQUEST_TIMEOUT", "200ms"),
-    ("HERENOW__GATEWAY__CORE__ENDED_KEPT", "12s"),
-    ("HERENOW__COORDINATOR__GRACE_PERIOD", "2s"),
-    ("HERENOW__COORDINATOR__GRACE_MAX", "12s"),
-    ("HERENOW__COORDINATOR__HEARTBEAT_INTERVAL", "50ms"),
-    ("HERENOW__COORDINATOR__DEAD_AFTER", "200ms"),
-    ("HERENOW__COORDINATOR__READY_AFTER", "200ms"),
-    ("HERENOW__COORDINATOR__SETTLE_AFTER", "1100ms"),
-    ("HERENOW__COORDINATOR__GATEWAY_STALE", "400ms"),
-    ("HERENOW__COORDINATOR__GATEWAY_TIMEOUT", "1s"),
-    ("HERENOW__COORDINATOR__FREEZE", "2s"),
-    ("HERENOW__COORDINATOR__TAIL_PATIENCE", "20ms"),
-    ("HERENOW__COORDINATOR__RECORD_TIMEOUT", "60ms"),
-    ("HERENOW__COORDINATOR__RESYNC_TIMEOUT", "80ms"),
-    ("HERENOW__COORDINATOR__HAND_OVER_AFTER", "400ms"),
-];
+impl Timers {
+    /// The defaults, this many times shorter.
+    pub(super) fn new(shorter: u32) -> Self {
+        let coordinator = herenow_coordinator_core::Config::default();
+        let gateway = herenow_gateway_core::Config::default();
+        Self {
+            shorter,
+            grace: coordinator.grace_period / shorter,
+            heartbeat_timeout: gateway.heartbeat_timeout / shorter,
+            gateway_timeout: coordinator.gateway_timeout / shorter,
+            dead_after: coordinator.dead_after / shorter,
+            fresh_for: gateway.fresh_for / shorter,
+        }
+    }
+
+    /// What a promise becomes: all of it shrinks but the second that it leaves to the machine.
+    pub(super) fn scaled(self, promised: Duration) -> Duration {
+        promised.saturating_sub(MACHINE) / self.shorter + MACHINE
+    }
+
+    /// What a time of a fault becomes, so that it is to the timers what it would be to the defaults.
+    pub(super) fn short(self, seconds: u64) -> Duration {
+        Duration::from_secs(seconds) / self.shorter
+    }
+
+    /// The settings of every process, as environment variables.
+    pub(super) fn settings(self) -> anyhow::Result<Vec<(String, String)>> {
+        let nats = NatsConfig::default();
+        let mut settings = vec![
+            set("cluster.bus", "nats"),
+            set("gateway.shards", "1"),
+            set("gateway.auth.algorithm", "HS256"),
+            set("nats.ping_interval", self.nats(nats.ping_interval)),
+            set("nats.connection_timeout", self.nats(nats.connection_timeout)),
+        ];
+        settings.extend(self.section("gateway.core", &herenow_gateway_core::Config::default())?);
+        settings.extend(self.section("coordinator", &herenow_coordinator_core::Config::default())?);
+        Ok(settings)
+    }
+
+    fn nats(self, default: Duration) -> String {
+        (default / self.shorter).max(NATS_LEAST).as_millis().to_string() + "ms"
+    }
+
+    /// Every timer of a section of the configuration.
+    fn section(self, name: &str, defaults: &impl Serialize) -> anyhow::Result<Vec<(String, String)>> {
+        let values = serde_json::to_value(defaults)?;
+        let values = values.as_object().context("a section has keys")?;
+        let timers = values.iter().filter(|(key, _)| !UNTOUCHED.contains(&key.as_str()));
+        let durations =
+            timers.filter_map(|(key, value)| Some((key, humantime::parse_duration(value.as_str()?).ok()?)));
+        let shorter = |duration: Duration| humantime::format_duration(duration / self.shorter).to_string();
+        Ok(durations.map(|(key, duration)| set(&format!("{name}.{key}"), shorter(duration))).collect())
+    }
+}
+
+/// A setting as the environment variable that wins over every file.
+pub(super) fn set(key: &str, value: impl Into<String>) -> (String, String) {
+    (format!("HERENOW__{}", key.to_ascii_uppercase().replace('.', "__")), value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_shrinks_but_for_the_second_of_the_machine() {
+        let five = Duration::from_secs(5);
+        assert_eq!(Timers::new(1).scaled(five), five);
+        assert_eq!(Timers::new(5).scaled(five), Duration::from_millis(1_800));
+        assert_eq!(Timers::new(10).scaled(MACHINE), MACHINE);
+    }
+
+    #[test]
+    fn every_timer_of_presence_shrinks_and_no_window_does() {
+        let settings = Timers::new(5).settings().unwrap();
+        let value =
+            |key: &str| settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        assert_eq!(value("HERENOW__COORDINATOR__GRACE_PERIOD"), Some("2s"));
+        assert_eq!(value("HERENOW__COORDINATOR__SETTLE_AFTER"), Some("1s 100ms"));
+        assert_eq!(value("HERENOW__GATEWAY__CORE__FRESH_FOR"), Some("4s"));
+        assert_eq!(value("HERENOW__GATEWAY__CORE__FLUSH_WINDOW"), None);
+        assert_eq!(value("HERENOW__COORDINATOR__GRACE_RATE"), None);
+        assert_eq!(value("HERENOW__NATS__PING_INTERVAL"), Some("100ms"));
+    }
+}

@@ -121,6 +121,11 @@ pub(super) fn heartbeat() -> String {
     json!({"type": "heartbeat", "activity": "active"}).to_string()
 }
 
+/// WS-9: one that asks for an answer.
+pub(super) fn question(id: u64) -> String {
+    json!({"type": "heartbeat", "activity": "active", "id": id}).to_string()
+}
+
 /// WS-10.
 pub(super) fn watch(users: &[&str]) -> String {
     json!({"type": "watch", "id": 1, "users": users}).to_string()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::journal::{Forced, Journal, Moment, Truth};
-use super::timers::{GATEWAY_TIMEOUT, GRACE};
+use super::timers::Timers;
 use crate::clock;
 use crate::token::Issuer;
 
@@ -34,6 +34,7 @@ pub(super) enum Habit {
 #[derive(Debug)]
 pub(super) struct World {
     start: Instant,
+    pub(super) timers: Timers,
     pub(super) gateways: Vec<String>,
     pub(super) issuer: Issuer,
     pub(super) users: Vec<User>,
@@ -54,10 +55,12 @@ impl World {
         users: Vec<User>,
         watchers: usize,
         seed: u64,
+        timers: Timers,
     ) -> Self {
         let names = users.iter().map(|user| user.name.clone()).collect();
         Self {
             start: clock::now(),
+            timers,
             gateways,
             issuer,
             users,
@@ -89,8 +92,8 @@ impl World {
     }
 
     /// Until when nobody is blamed for a session lost at this moment: its gateway may have to be given up first.
-    pub(super) fn excuse(at: Moment) -> Moment {
-        at + GATEWAY_TIMEOUT + GRACE
+    pub(super) fn excuse(&self, at: Moment) -> Moment {
+        at + self.timers.gateway_timeout + self.timers.grace
     }
 }
 
