@@ -22,6 +22,14 @@ pub struct ActivityRecord {
     pub cause: Cause,
 }
 
+/// Milliseconds of a day.
+const DAY_MS: u64 = 86_400_000;
+
+/// The day of a moment, counted from 1970-01-01, as UTC has days.
+pub(crate) fn day(at: WallTime) -> u32 {
+    u32::try_from(at.as_millis() / DAY_MS).unwrap_or(u32::MAX)
+}
+
 /// A span of time: from the first moment on, up to the last, which is not in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {

@@ -8,15 +8,17 @@
 
 use futures::future::BoxFuture;
 use herenow_protocol::record::Record;
-use herenow_protocol::{UserKey, Version};
+use herenow_protocol::{UserKey, Version, WallTime};
 
 mod activity;
+mod embedded;
 mod error;
 mod memory;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use activity::{ActivityRecord, Span};
+pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
 
@@ -79,4 +81,7 @@ pub trait ActivityLog: Send + Sync {
 
     /// Forgets all entries of a user that there are now.
     fn erase(&self, key: UserKey) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Forgets, of everybody, the days that were over at a moment; days as UTC has them.
+    fn expire(&self, before: WallTime) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, FutureExt as _, ready};
 use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version, WallTime};
 
+use crate::activity::day;
 use crate::error::at_most;
 use crate::{
     ActivityLog, ActivityRecord, BATCH, KeyRange, PAGE, Page, Span, StatusStore, StoreError, Written,
@@ -155,6 +156,11 @@ impl ActivityLog for MemoryLog {
 
     fn erase(&self, key: UserKey) -> BoxFuture<'_, Result<(), StoreError>> {
         self.entries().retain(|(of, _, _), _| *of != key);
+        ready(Ok(())).boxed()
+    }
+
+    fn expire(&self, before: WallTime) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.entries().retain(|(_, at, _), _| day(*at) >= day(before));
         ready(Ok(())).boxed()
     }
 }

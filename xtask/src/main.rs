@@ -85,6 +85,12 @@ enum Bench {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// The embedded store: writes, reads, size and time to open
+    Store {
+        /// How many users are kept, in millions
+        #[arg(long, default_value_t = 1)]
+        millions: u64,
+    },
 }
 
 fn main() -> Result<()> {
@@ -115,6 +121,12 @@ fn main() -> Result<()> {
                 .args(options.into_iter().flatten().flatten())
                 .args(rest)
                 .done()
+        }
+        Command::Bench { what: Bench::Store { millions } } => {
+            let bench =
+                ["run", "--release", "-p", "herenow-store", "--features", "testing", "--example", "measure"];
+            let place = workspace.target().join("bench-store");
+            Run::cargo(&workspace, bench).arg("--").arg(place).arg(millions.to_string()).done()
         }
         Command::Bench { what: Bench::Latency { rest } } => {
             setup::nats_server(&workspace)?;

@@ -83,3 +83,16 @@ pub async fn who_was_erased_has_no_history(fresh: Fresh<'_>) {
     assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap(), []);
     assert_eq!(log.query(key("ben"), Span::ALL).await.unwrap(), [entry("ben", 5, 1)]);
 }
+
+pub async fn days_that_are_over_are_forgotten(fresh: Fresh<'_>) {
+    let log = fresh.open().await;
+    for name in ["ana", "ben"] {
+        let days = (0..10).map(|day| entry(name, day * DAY_MS + 7, day)).collect();
+        log.append_batch(days).await.unwrap();
+    }
+    log.expire(WallTime::from_millis(4 * DAY_MS + 9)).await.unwrap();
+    for name in ["ana", "ben"] {
+        let left: Vec<ActivityRecord> = (4..10).map(|day| entry(name, day * DAY_MS + 7, day)).collect();
+        assert_eq!(log.query(key(name), Span::ALL).await.unwrap(), left);
+    }
+}

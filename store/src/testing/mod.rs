@@ -149,6 +149,7 @@ macro_rules! activity_log_suite {
             history_survives_a_restart
             a_long_history_comes_in_pages
             who_was_erased_has_no_history
+            days_that_are_over_are_forgotten
         );
     };
     ($fresh:expr; $($case:ident)*) => {
