@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::task::LocalSet;
 
 use super::fleet::{Owned, issuer};
-use super::people;
+use super::session;
 
 /// The secret that tokens are signed with.
 const SECRET: &str = "HERENOW_CHAOS_SECRET";
@@ -33,7 +33,7 @@ impl ClientsArguments {
         let issuer = issuer(&std::env::var(SECRET).context(SECRET)?);
         let tokens = self.users.iter().map(|user| issuer.token(user)).collect::<anyhow::Result<Vec<_>>>()?;
         let ready = || Ok(writeln!(std::io::stdout(), "{READY}")?);
-        LocalSet::new().run_until(people::hold(&self.gateway, tokens, ready)).await
+        LocalSet::new().run_until(session::hold(&self.gateway, tokens, ready)).await
     }
 }
 

@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::fleet::{self, EACH, Fleet, Owned};
-use super::journal::{Moment, Truth};
 use super::timers::{MACHINE, Timers};
+use super::truth::{Moment, Truth};
 use super::world::{Habit, World};
 
 /// Seconds, with the default timers: how long a killed process stays away, and a stopped coordinator stopped.
@@ -56,6 +56,8 @@ pub(super) struct Bounds {
     pub(super) unknown: Duration,
     /// How late a truth may be told.
     pub(super) late: Duration,
+    /// Coordinators are lost, and with them the claims of their users, which nobody else keeps.
+    pub(super) forgets_claims: bool,
 }
 
 /// That it was done.
@@ -96,7 +98,11 @@ impl Fault {
             }
             Self::RollingRestart => (scaled(second(2)), MOVE * 3, Duration::ZERO),
         };
-        Bounds { wrong, unknown, late: wrong + outage }
+        let forgets_claims = matches!(
+            self,
+            Self::CoordinatorKill | Self::CoordinatorFreeze | Self::NatsRestart | Self::RollingRestart
+        );
+        Bounds { wrong, unknown, late: wrong + outage, forgets_claims }
     }
 
     /// Does it, proves it, and heals it where it can be healed.

@@ -2,14 +2,49 @@
 
 use std::time::Duration;
 
-use super::journal::{Journal, Moment, Steps, Truth, View, at, is_right};
+use serde::Serialize;
 
-/// What is judged, and how late a truth may still be told.
+use super::journal::{Journal, View, is_right};
+use super::truth::{Answers, Moment, Steps, at};
+use super::wire::Status;
+
+/// What is judged, and by which bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) from: Moment,
+    pub(super) injected: Moment,
+    pub(super) healed: Moment,
     pub(super) to: Moment,
+    /// The longest that anybody may be shown wrongly from the fault until it is over: this long after it was healed.
+    pub(super) wrong: Duration,
+    /// The same before and after it.
+    pub(super) calm: Duration,
+    /// How late a truth may still be told.
     pub(super) late: Duration,
+}
+
+/// What was wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum What {
+    FalseOnline,
+    FalseOffline,
+    /// There, but shown as something else.
+    WrongStatus,
+    /// A transition that no truth explains.
+    Unexplained,
+    WrongAtEnd,
+}
+
+impl What {
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::FalseOnline => "false-online",
+            Self::FalseOffline => "false-offline",
+            Self::WrongStatus => "wrong-status",
+            Self::Unexplained => "unexplained",
+            Self::WrongAtEnd => "wrong at the end",
+        }
+    }
 }
 
 /// Somebody was shown wrongly.
@@ -19,15 +54,28 @@ pub(super) struct Fault {
     pub(super) user: usize,
     pub(super) at: Moment,
     pub(super) took: Duration,
-    pub(super) what: &'static str,
+    pub(super) what: What,
+}
+
+/// Wrong intervals of a part of the scenario.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Phase {
+    pub(super) count: usize,
+    pub(super) over_bound: usize,
+    pub(super) p99_ms: u64,
+    pub(super) max_ms: u64,
 }
 
 /// What came out, over all pairs of watcher and user.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
+    /// Before the fault, while it lasted and might be seen, and after.
+    pub(super) phases: [Phase; 3],
     /// The longest of each.
     pub(super) false_online: Duration,
     pub(super) false_offline: Duration,
+    pub(super) wrong_status: Duration,
     /// Transitions that no truth explains.
     pub(super) unexplained: usize,
     /// The most time of one pair that was unknown, and that was shown with `asOf`.
@@ -37,110 +85,127 @@ pub(super) struct Verdict {
     pub(super) wrong_at_end: usize,
     /// Changes of the truth within the window: without any, the judge saw nothing.
     pub(super) changes: usize,
-    /// All of it one by one.
+    /// All of it one by one, the longest first.
     pub(super) faults: Vec<Fault>,
 }
 
 pub(super) fn judge(journal: &Journal, window: Window) -> Verdict {
     let mut verdict = Verdict::default();
-    for (watcher, user) in journal.pairs() {
+    for user in 0..journal.users() {
         let truth = journal.truth(user);
-        let note = |at, took, what| Fault { watcher, user, at, took, what };
-        intervals(&mut verdict, &truth, journal.view(watcher, user), window, note);
-        for at in unexplained(&truth, journal.view(watcher, user), window) {
-            verdict.unexplained += 1;
-            verdict.faults.push(note(at, Duration::ZERO, "unexplained"));
-        }
-        if !is_right(at(&truth, window.to), at(journal.view(watcher, user), window.to)) {
-            verdict.wrong_at_end += 1;
-            verdict.faults.push(note(window.to, Duration::ZERO, "wrong at the end"));
-        }
-        if watcher == 0 {
-            let within = |(at, truth): &&(Moment, Truth)| {
-                *at > window.from && *at <= window.to && !matches!(truth, Truth::Either { .. })
-            };
-            verdict.changes += truth.iter().filter(within).count();
+        let within =
+            |(at, answers): &&(Moment, Answers)| *at > window.from && *at <= window.to && answers.is_sure();
+        verdict.changes += truth.iter().filter(within).count();
+        for watcher in 0..journal.watchers() {
+            let mut pair = Pair { watcher, user, window, verdict: &mut verdict };
+            pair.judge(&truth, journal.view(watcher, user));
         }
     }
     verdict.faults.sort_by_key(|fault| std::cmp::Reverse(fault.took));
+    verdict.phases = phases(&verdict.faults, window);
     verdict
 }
 
-/// Wrong intervals, and how much was unknown or stale.
-fn intervals(
-    verdict: &mut Verdict,
-    truth: &[(Moment, Truth)],
-    view: &[(Moment, View)],
+/// One watcher and one user.
+struct Pair<'a> {
+    watcher: usize,
+    user: usize,
     window: Window,
-    note: impl Fn(Moment, Duration, &'static str) -> Fault,
-) {
-    let inner = truth.iter().map(|(at, _)| *at).chain(view.iter().map(|(at, _)| *at));
-    let mut edges: Vec<Moment> = inner.filter(|at| *at > window.from && *at < window.to).collect();
-    edges.extend([window.from, window.to]);
-    edges.sort_unstable();
-    edges.dedup();
-    let (mut unknown, mut stale) = (Duration::ZERO, Duration::ZERO);
-    let mut wrong: Option<(Moment, bool)> = None;
-    for pair in edges.windows(2) {
-        let (from, to) = (pair[0], pair[1]);
-        let kind = match (at(truth, from), at(view, from)) {
-            (_, None | Some(View::Unknown)) => {
-                unknown += to - from;
-                None
-            }
-            (_, Some(View::Known { stale: true, .. })) => {
-                stale += to - from;
-                None
-            }
-            (Some(Truth::On), Some(View::Known { on: false, .. })) => Some(false),
-            (Some(Truth::Off), Some(View::Known { on: true, .. })) => Some(true),
-            _ => None,
-        };
-        if wrong.map(|(_, online)| online) != kind {
-            close(verdict, wrong.take(), from, &note);
-            wrong = kind.map(|online| (from, online));
-        }
-    }
-    close(verdict, wrong, window.to, &note);
-    verdict.unknown = verdict.unknown.max(unknown);
-    verdict.stale = verdict.stale.max(stale);
+    verdict: &'a mut Verdict,
 }
 
-fn close(
-    verdict: &mut Verdict,
-    wrong: Option<(Moment, bool)>,
-    end: Moment,
-    note: impl Fn(Moment, Duration, &'static str) -> Fault,
-) {
-    let Some((since, online)) = wrong else { return };
-    let took = end - since;
-    if online {
-        verdict.false_online = verdict.false_online.max(took);
-        verdict.faults.push(note(since, took, "false-online"));
+impl Pair<'_> {
+    fn judge(&mut self, truth: &Steps<Answers>, view: &[(Moment, View)]) {
+        self.intervals(truth, view);
+        for at in unexplained(truth, view, self.window) {
+            self.verdict.unexplained += 1;
+            self.note(at, Duration::ZERO, What::Unexplained);
+        }
+        let to = self.window.to;
+        if !at(truth, to).is_some_and(|answers| is_right(answers, at(view, to))) {
+            self.verdict.wrong_at_end += 1;
+            self.note(to, Duration::ZERO, What::WrongAtEnd);
+        }
+    }
+
+    fn note(&mut self, at: Moment, took: Duration, what: What) {
+        self.verdict.faults.push(Fault { watcher: self.watcher, user: self.user, at, took, what });
+    }
+
+    /// Wrong intervals, and how much was unknown or stale.
+    fn intervals(&mut self, truth: &Steps<Answers>, view: &[(Moment, View)]) {
+        let Window { from, to, .. } = self.window;
+        let inner = truth.iter().map(|(at, _)| *at).chain(view.iter().map(|(at, _)| *at));
+        let mut edges: Vec<Moment> = inner.filter(|at| *at > from && *at < to).collect();
+        edges.extend([from, to]);
+        edges.sort_unstable();
+        edges.dedup();
+        let (mut unknown, mut stale) = (Duration::ZERO, Duration::ZERO);
+        let mut wrong: Option<(Moment, What)> = None;
+        for edge in edges.windows(2) {
+            let (from, to) = (edge[0], edge[1]);
+            let kind = match at(view, from) {
+                None | Some(View::Unknown) => {
+                    unknown += to - from;
+                    None
+                }
+                Some(View::Known { stale: true, .. }) => {
+                    stale += to - from;
+                    None
+                }
+                Some(View::Known { status, stale: false }) => {
+                    at(truth, from).and_then(|answers| error(answers, status))
+                }
+            };
+            if wrong.map(|(_, what)| what) != kind {
+                self.close(wrong.take(), from);
+                wrong = kind.map(|what| (from, what));
+            }
+        }
+        self.close(wrong, to);
+        self.verdict.unknown = self.verdict.unknown.max(unknown);
+        self.verdict.stale = self.verdict.stale.max(stale);
+    }
+
+    fn close(&mut self, wrong: Option<(Moment, What)>, end: Moment) {
+        let Some((since, what)) = wrong else { return };
+        let took = end - since;
+        let longest = match what {
+            What::FalseOnline => &mut self.verdict.false_online,
+            What::FalseOffline => &mut self.verdict.false_offline,
+            What::WrongStatus | What::Unexplained | What::WrongAtEnd => &mut self.verdict.wrong_status,
+        };
+        *longest = (*longest).max(took);
+        self.note(since, took, what);
+    }
+}
+
+/// What is wrong with a status that is shown.
+fn error(answers: Answers, shown: Status) -> Option<What> {
+    if answers.has(shown) {
+        None
+    } else if shown == Status::Offline {
+        Some(What::FalseOffline)
+    } else if answers == Answers::be(&[Status::Offline]) {
+        Some(What::FalseOnline)
     } else {
-        verdict.false_offline = verdict.false_offline.max(took);
-        verdict.faults.push(note(since, took, "false-offline"));
+        Some(What::WrongStatus)
     }
 }
 
 /// When the view changed although nothing that was true lately, and in this order, explains it.
-fn unexplained(truth: &Steps<Truth>, view: &[(Moment, View)], window: Window) -> Vec<Moment> {
+fn unexplained(truth: &Steps<Answers>, view: &[(Moment, View)], window: Window) -> Vec<Moment> {
     let mut known = None;
     let mut earliest = 0;
     let mut found = Vec::new();
     for (seen, view) in view {
-        let View::Known { on, .. } = view else { continue };
-        if known.replace(*on) == Some(*on) || *seen > window.to {
+        let View::Known { status, .. } = view else { continue };
+        if known.replace(*status) == Some(*status) || *seen > window.to {
             continue;
         }
-        let explains = |(index, (began, value)): &(usize, &(Moment, Truth))| {
+        let explains = |(index, (began, answers)): &(usize, &(Moment, Answers))| {
             let ended = truth.get(index + 1).map_or(Moment::MAX, |(next, _)| *next);
-            let same = match value {
-                Truth::On => *on,
-                Truth::Off => !*on,
-                Truth::Either { .. } => true,
-            };
-            same && *began <= *seen && ended.saturating_add(window.late) >= *seen
+            answers.has(*status) && *began <= *seen && ended.saturating_add(window.late) >= *seen
         };
         match truth.iter().enumerate().skip(earliest).find(explains) {
             Some((index, _)) => earliest = index,
@@ -149,4 +214,33 @@ fn unexplained(truth: &Steps<Truth>, view: &[(Moment, View)], window: Window) ->
         }
     }
     found
+}
+
+/// Wrong intervals by the part of the scenario that they are in; one that touches the fault is the fault's.
+fn phases(faults: &[Fault], window: Window) -> [Phase; 3] {
+    let over = window.healed + window.wrong;
+    let part = |fault: &Fault| match fault.at {
+        _ if fault.at + fault.took <= window.injected => 0,
+        at if at >= over => 2,
+        _ => 1,
+    };
+    let intervals = faults.iter().filter(|fault| !fault.took.is_zero());
+    let mut took = [Vec::new(), Vec::new(), Vec::new()];
+    for fault in intervals {
+        took[part(fault)].push(fault.took);
+    }
+    let bounds = [window.calm, window.wrong, window.calm];
+    std::array::from_fn(|index| phase(&mut took[index], bounds[index]))
+}
+
+fn phase(took: &mut [Duration], bound: Duration) -> Phase {
+    took.sort_unstable();
+    let millis =
+        |took: Option<&Duration>| took.map_or(0, |took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    Phase {
+        count: took.len(),
+        over_bound: took.iter().filter(|took| **took > bound).count(),
+        p99_ms: millis(took.get((took.len() * 99).div_ceil(100).saturating_sub(1))),
+        max_ms: millis(took.last()),
+    }
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::journal::{Journal, Moment, Truth};
-use super::judge::{Verdict, Window, judge};
+use super::journal::Journal;
+use super::judge::{Verdict, What, Window, judge};
+use super::truth::{Claim, May, Moment, Truth};
 use super::wire::Record;
 
 const WINDOW: Window =
-    Window { from: Duration::from_secs(1), to: Duration::from_secs(20), late: Duration::from_secs(1) };
+    Window { from: s(1), injected: s(6), healed: s(11), to: s(20), wrong: s(2), calm: s(1), late: s(1) };
 
-fn s(seconds: u64) -> Moment {
+const fn s(seconds: u64) -> Moment {
     Duration::from_secs(seconds)
 }
 
@@ -26,7 +27,7 @@ fn record(status: &str, n: u64, stale: bool) -> Record {
 
 /// One user, one watcher; the user is on from the start, and seen so.
 fn verdict(truth: &[(u64, Truth)], told: &[(u64, &str, bool)]) -> Verdict {
-    let mut journal = Journal::new(vec!["ana".to_owned()], 1);
+    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1);
     journal.set_truth(0, Moment::ZERO, Truth::On);
     for (at, truth) in truth {
         journal.set_truth(0, s(*at), *truth);
@@ -99,4 +100,88 @@ fn a_flicker_with_as_of_is_still_unexplained() {
 #[test]
 fn to_know_nothing_at_the_end_is_wrong() {
     assert_eq!(verdict(&[], &[(15, "unknown", false)]).wrong_at_end, 1);
+}
+
+#[test]
+fn to_be_shown_active_while_idle_is_a_wrong_status() {
+    let told = verdict(&[(5, Truth::Idle), (9, Truth::On)], &[(8, "idle", false), (9, "online", false)]);
+    assert_eq!((told.wrong_status, told.false_online, told.false_offline), (s(3), s(0), s(0)));
+    assert_eq!(told.unexplained, 0);
+    assert_eq!(verdict(&[], &[(5, "idle", false), (6, "online", false)]).unexplained, 1);
+}
+
+#[test]
+fn dnd_that_nobody_claimed_is_wrong_whatever_the_doubt() {
+    let lost = [(5, Truth::Either { until: s(19) })];
+    assert_eq!(verdict(&lost, &[(6, "dnd", false), (7, "online", false)]).wrong_status, s(1));
+}
+
+#[test]
+fn a_claim_that_may_be_forgotten_is_excused_in_its_row_only() {
+    let shown = |forgetful: bool| {
+        let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1);
+        journal.set_truth(0, s(0), Truth::On);
+        journal.person(0).claim(s(2), May::be(&[Claim::Dnd]));
+        journal.shown(0, s(0), &record("online", 1, false));
+        journal.shown(0, s(2), &record("dnd", 2, false));
+        journal.shown(0, s(8), &record("online", 3, false));
+        if forgetful {
+            journal.may_forget_claims(s(6));
+        }
+        judge(&journal, WINDOW)
+    };
+    assert_eq!(shown(true).faults.len(), 0);
+    let verdict = shown(false);
+    assert_eq!((verdict.wrong_status, verdict.unexplained, verdict.wrong_at_end), (s(12), 1, 1));
+}
+
+#[test]
+fn one_of_three_devices_keeps_its_user_online() {
+    let mut journal = Journal::new(vec![("ana".to_owned(), 3)], 1);
+    for device in 0..3 {
+        journal.person(0).set(device, s(0), Truth::On);
+    }
+    journal.shown(0, s(0), &record("online", 1, false));
+    journal.person(0).set(2, s(5), Truth::Idle);
+    journal.person(0).set(1, s(7), Truth::Off);
+    assert_eq!(judge(&journal, WINDOW).faults.len(), 0);
+    journal.shown(0, s(8), &record("idle", 2, false));
+    journal.person(0).set(0, s(9), Truth::Off);
+    let verdict = judge(&journal, WINDOW);
+    assert_eq!((verdict.wrong_status, verdict.unexplained, verdict.wrong_at_end), (s(1), 1, 0));
+}
+
+#[test]
+fn wrong_intervals_are_told_by_when_they_were() {
+    let truth = [(2, Truth::Off), (4, Truth::On), (7, Truth::Off), (14, Truth::On)];
+    let told = [(3, "offline", false), (4, "online", false), (9, "offline", false), (17, "online", false)];
+    let verdict = verdict(&truth, &told);
+    let told = verdict.phases.map(|phase| (phase.count, phase.over_bound, phase.max_ms));
+    assert_eq!(told, [(1, 0, 1_000), (1, 0, 2_000), (1, 1, 3_000)]);
+    assert_eq!(verdict.faults[0].what, What::FalseOffline);
+}
+
+#[test]
+fn what_touches_the_fault_is_the_faults() {
+    let phases = |off, seen| {
+        verdict(&[(off, Truth::Off)], &[(seen, "offline", false)]).phases.map(|phase| phase.count)
+    };
+    assert_eq!(phases(4, 6), [1, 0, 0]);
+    assert_eq!(phases(5, 7), [0, 1, 0]);
+    assert_eq!(phases(12, 15), [0, 1, 0]);
+    assert_eq!(phases(13, 15), [0, 0, 1]);
+}
+
+#[test]
+fn the_ninety_ninth_of_a_hundred_is_told_beside_the_worst() {
+    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 100);
+    journal.set_truth(0, s(0), Truth::On);
+    journal.set_truth(0, s(2), Truth::Off);
+    for watcher in 0..100 {
+        let late = if watcher == 0 { s(3) } else { Duration::from_millis(10 * watcher as u64) };
+        journal.shown(watcher, s(0), &record("online", 1, false));
+        journal.shown(watcher, s(2) + late, &record("offline", 2, false));
+    }
+    let phase = judge(&journal, WINDOW).phases[0];
+    assert_eq!((phase.count, phase.over_bound, phase.p99_ms, phase.max_ms), (100, 1, 990, 3_000));
 }

@@ -12,7 +12,10 @@ mod judge;
 mod judge_tests;
 mod people;
 mod report;
+mod session;
 mod timers;
+mod truth;
+mod watchers;
 mod wire;
 mod world;
 
@@ -26,18 +29,17 @@ use clap::Args;
 use tokio::task::{JoinSet, LocalSet};
 
 pub(crate) use self::clients::ClientsArguments;
-use self::faults::Fault;
+use self::faults::{Bounds, Fault};
 use self::fleet::{EACH, Fleet, Owned};
-use self::journal::{Moment, Truth, at};
 use self::judge::{Window, judge};
 use self::report::{Judged, Report, Row};
 use self::timers::{MACHINE, Timers};
-use self::world::{Habit, User, World};
+use self::truth::{Answers, Moment, Truth};
+use self::wire::Status;
+use self::world::{Habit, World, people};
 
 /// Two at every gateway.
 const WATCHERS: usize = 2 * EACH;
-/// One user of so many comes and goes all the time.
-const CHURNERS: usize = 2;
 /// Users whose clients are a process of their own.
 const APART: usize = 4;
 /// All must be right for so long before the fault, and it may take so long until it is.
@@ -56,7 +58,7 @@ pub(crate) struct Arguments {
     /// The faults, in this order. Default: all
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Users; every second one comes and goes
+    /// Users; most of them come and go, and every fifth has three devices
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=900))]
     users: u16,
     /// What users come and go by
@@ -126,16 +128,18 @@ impl Arguments {
         let timers = Timers::new(self.shorter);
         let mut fleet = Fleet::start(program, logs, self.nats.into(), timers, &self.set).await?;
         let issuer = fleet::issuer(fleet.secret());
-        let users = self.people(fault);
+        let users = people(self.users.into(), if fault.apart() { APART } else { 0 }, EACH);
         let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed, timers));
         let mut tasks = JoinSet::new();
         for (index, user) in world.users.iter().enumerate() {
             if user.habit != Habit::Apart {
-                tasks.spawn_local(people::actor(Rc::clone(&world), index));
+                for device in 0..user.devices().len() {
+                    tasks.spawn_local(people::actor(Rc::clone(&world), index, device));
+                }
             }
         }
         for number in 0..WATCHERS {
-            tasks.spawn_local(people::watcher(Rc::clone(&world), number));
+            tasks.spawn_local(watchers::watcher(Rc::clone(&world), number));
         }
         let mut clients = apart(&fleet, &world).await?;
         calm(&world).await?;
@@ -154,23 +158,19 @@ impl Arguments {
         while let Some(ended) = tasks.try_join_next() {
             ended.context("a client panicked")?;
         }
+        if bounds.forgets_claims {
+            world.journal.borrow_mut().may_forget_claims(bite.injected);
+        }
         let journal = world.journal.borrow();
-        let verdict = judge(&journal, Window { from, to, late: bounds.late });
+        let (injected, healed) = (bite.injected, bite.healed);
+        let Bounds { wrong, late, .. } = bounds;
+        let verdict = judge(&journal, Window { from, injected, healed, to, wrong, calm: MACHINE, late });
+        let off = Answers::be(&[Status::Offline]);
         let lost = (0..world.users.len())
-            .filter(|user| world.users[*user].habit != Habit::Churner)
-            .filter(|user| at(&journal.truth(*user), to) == Some(Truth::Off))
+            .filter(|user| world.is_steady(*user) && journal.truth_at(*user, to) == off)
             .collect();
         let judged = Judged { fault, bounds, bite, journal: &journal, verdict, recovery, from, lost };
         Ok(judged.row())
-    }
-
-    fn people(&self, fault: Fault) -> Vec<User> {
-        let user = |index: usize, habit| User { name: format!("u{index}"), home: index % EACH, habit };
-        let count = usize::from(self.users);
-        let within = (0..count)
-            .map(|index| user(index, if index % CHURNERS == 0 { Habit::Churner } else { Habit::Steady }));
-        let apart = if fault.apart() { APART } else { 0 };
-        within.chain((count..count + apart).map(|index| user(index, Habit::Apart))).collect()
     }
 }
 
@@ -218,6 +218,6 @@ async fn recover(world: &World, healed: Moment) -> Option<Duration> {
 }
 
 fn is_right(world: &World) -> bool {
-    let steady = (0..world.users.len()).filter(|user| world.users[*user].habit != Habit::Churner);
+    let steady = (0..world.users.len()).filter(|user| world.is_steady(*user));
     world.journal.borrow().right(steady, world.now())
 }

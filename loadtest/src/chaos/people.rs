@@ -1,21 +1,18 @@
-//! Actors, whose truth is known, and watchers, whose views are judged. Raw sockets: a judge that used our SDK would
-//! judge with what it judges.
+//! Actors: every device of every user does what the seed says, and notes what is true of it.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::journal::{Moment, Truth};
-use super::wire::{self, Heard};
-use super::world::{Habit, World};
-use crate::connection::{Closed, Reader, Writer, connect};
+use super::session::{ATTEMPT, Listening, Session};
+use super::truth::{Claim, Doing, May, Moment, Person, Truth};
+use super::wire::{self, Activity, Heard};
+use super::world::{Dice, Habit, World};
+use crate::connection::{Closed, Writer};
 
-/// An attempt to connect is given up after this.
-const ATTEMPT: Duration = Duration::from_secs(2);
 /// The code of a close after `bye`.
 const IN_ORDER: u16 = 1000;
 /// How long the close after `bye` is waited for.
@@ -32,15 +29,18 @@ const BOUND: Duration = Duration::from_secs(5);
 /// The same of a lost user before it tries the next gateway, with the default timers: some within the time until a
 /// gateway is given up, some after it, all inside their grace.
 const RETURN: (u64, u64) = (50, 7_500);
-/// The same of a watcher.
-const WATCH_AGAIN: (u64, u64) = (50, 500);
-
-/// A session that is open.
-struct Session {
-    reader: Reader,
-    writer: Writer,
-    beat: Duration,
-}
+/// The same between one change of what a person does, or claims, and the next.
+const FLIP: (u64, u64) = (400, 2_000);
+/// What is claimed, in this order, again and again.
+const CLAIMS: [(&str, Claim); 7] = [
+    ("dnd", Claim::Dnd),
+    ("auto", Claim::Nothing),
+    ("invisible", Claim::Invisible),
+    ("dnd", Claim::Dnd),
+    ("invisible", Claim::Invisible),
+    ("auto", Claim::Nothing),
+    ("dnd", Claim::Dnd),
+];
 
 /// How a session ended.
 enum Ended {
@@ -48,224 +48,259 @@ enum Ended {
     Left,
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// One device of a user.
+struct Actor {
+    world: Rc<World>,
+    user: usize,
+    device: usize,
+    dice: Dice,
+    gateway: usize,
+    doing: Doing,
+    lost_at: Option<Moment>,
+    claimed: usize,
+    /// A claim that was made and is not confirmed yet.
+    pending: Rc<Cell<Option<(u64, Claim)>>>,
 }
 
-/// Opens a session and waits for its welcome.
-async fn open(world: &World, gateway: usize, user: &str) -> anyhow::Result<Session> {
-    let token = world.issuer.token(user)?;
-    timeout(ATTEMPT, greet(&world.gateways[gateway], &token)).await.context("no answer")?
+/// When what is due.
+struct Plan {
+    leave: Option<Moment>,
+    flip: Option<Moment>,
+    claim: Option<Moment>,
+    beat: Moment,
 }
 
-async fn greet(gateway: &str, token: &str) -> anyhow::Result<Session> {
-    let (mut reader, writer) = connect(gateway, token, "&device=one&activity=active").await?;
-    loop {
-        if let Ok(Heard::Welcome(beat)) = Heard::read(&reader.next_text().await?) {
-            return Ok(Session { reader, writer, beat });
-        }
-    }
+/// One device, for the whole scenario.
+pub(super) async fn actor(world: Rc<World>, user: usize, device: usize) {
+    let dice = world.dice_of(user, device);
+    let gateway = (world.users[user].home + device) % world.gateways.len();
+    let mut actor = Actor {
+        world,
+        user,
+        device,
+        dice,
+        gateway,
+        doing: Doing::Active,
+        lost_at: None,
+        claimed: 0,
+        pending: Rc::default(),
+    };
+    while actor.come_and_go().await {}
 }
 
-/// Reads until the connection ends, and says why. Ends with its handle.
-struct Listening(JoinHandle<anyhow::Error>);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Listening {
-    fn start(mut reader: Reader, mut hear: impl FnMut(&str) + 'static) -> Self {
-        Self(spawn_local(async move {
-            loop {
-                match reader.next_text().await {
-                    Ok(text) => hear(&text),
-                    Err(error) => return error,
-                }
-            }
-        }))
-    }
-
-    async fn end(&mut self) -> anyhow::Error {
-        (&mut self.0).await.unwrap_or_else(Into::into)
-    }
-}
-
-/// One user, for the whole scenario.
-pub(super) async fn actor(world: Rc<World>, index: usize) {
-    let user = world.users[index].clone();
-    let mut gateway = user.home;
-    let mut lost_at: Option<Moment> = None;
-    // Until when a session lost with its gateway may still be taken for one that lives.
-    let mut haunted = Moment::ZERO;
-    loop {
-        let began = world.now();
-        // From here on the service may know of the session before its client does.
-        world.truth(index, began, Truth::Either { until: world.excuse(began + ATTEMPT) });
-        let Ok(session) = open(&world, gateway, &user.name).await else {
-            gateway = (gateway + 1) % world.gateways.len();
+impl Actor {
+    /// One attempt to connect, and what comes of it. False: it stays away for good.
+    async fn come_and_go(&mut self) -> bool {
+        let Some(session) = self.come().await else {
+            self.gateway = (self.gateway + 1) % self.world.gateways.len();
             tokio::time::sleep(LOOK).await;
-            continue;
+            return true;
         };
-        arrived(&world, index, lost_at.take());
-        match stay(&world, index, gateway, session, haunted).await {
+        self.arrived();
+        match self.stay(session).await {
             Ended::Left => {
-                let longest = Duration::from_millis(AWAY.1) + world.timers.scaled(BOUND);
-                tokio::time::sleep(world.between(AWAY.0, millis(longest))).await;
-                while world.ending.get() {
+                let longest = Duration::from_millis(AWAY.1) + self.world.timers.scaled(BOUND);
+                tokio::time::sleep(self.dice.between((AWAY.0, millis(longest)))).await;
+                while self.world.ending.get() {
                     tokio::time::sleep(LOOK).await;
                 }
             }
             Ended::Lost(why) => {
-                let at = world.now();
-                world.truth(index, at, Truth::Either { until: world.excuse(at) });
-                world.forced(&user.name, gateway, why);
-                if world.stay_away.get() {
-                    return;
+                self.lost(self.world.now());
+                self.forced(why);
+                if self.world.stay_away.get() {
+                    return false;
                 }
-                lost_at = Some(at);
-                haunted = world.excuse(at);
-                gateway = (gateway + 1) % world.gateways.len();
-                tokio::time::sleep(world.between(RETURN.0, RETURN.1 / u64::from(world.timers.shorter))).await;
+                self.gateway = (self.gateway + 1) % self.world.gateways.len();
+                tokio::time::sleep(
+                    self.dice.between((RETURN.0, RETURN.1 / u64::from(self.world.timers.shorter))),
+                )
+                .await;
+            }
+        }
+        true
+    }
+
+    /// Tries to connect. From the beginning the service may know of the session before its client does.
+    async fn come(&self) -> Option<Session> {
+        let (began, device) = (self.world.now(), self.device);
+        let coming = May::be(&[self.doing, Doing::Gone]);
+        self.note(|person| {
+            let before = self.lost_at.map_or(coming, |at| person.lately(device, at));
+            person.may(device, began, coming.or(before), self.world.excuse(began + ATTEMPT));
+        });
+        let user = &self.world.users[self.user];
+        let open = async {
+            let token = self.world.issuer.token(&user.name)?;
+            let gateway = &self.world.gateways[self.gateway];
+            Session::open(gateway, &token, user.devices()[device], self.activity()).await
+        };
+        match open.await {
+            Ok(session) => Some(session),
+            // Nobody was there to know of it.
+            Err(error) if is_refused(&error) => {
+                self.note(|person| person.forget_since(device, began));
+                None
+            }
+            Err(_) => {
+                let until = self.world.excuse(self.world.now());
+                self.note(|person| person.haunt(device, began, coming, until));
+                None
             }
         }
     }
-}
 
-/// Who comes back inside its grace was on all the time, so that no flicker is excused.
-fn arrived(world: &World, index: usize, lost_at: Option<Moment>) {
-    let now = world.now();
-    match lost_at.filter(|at| now - *at < world.timers.grace - GRACE_MARGIN) {
-        Some(at) => world.journal.borrow_mut().amend_truth(index, at, Truth::On),
-        None => world.truth(index, now, Truth::On),
+    /// Who comes back inside its grace was there all the time, so that no flicker is excused.
+    fn arrived(&mut self) {
+        let (now, device, truth) = (self.world.now(), self.device, self.truth());
+        let lost_at = self.lost_at.take().filter(|at| now - *at < self.world.timers.grace - GRACE_MARGIN);
+        self.note(|person| {
+            if let Some(at) = lost_at {
+                person.forget_since(device, at);
+                let as_it_was = person.lately(device, at);
+                person.may(device, at, as_it_was, Moment::MAX);
+            }
+            person.set(device, now, truth);
+        });
     }
-}
 
-async fn stay(world: &World, index: usize, gateway: usize, session: Session, haunted: Moment) -> Ended {
-    let Session { reader, mut writer, beat: every } = session;
-    let mut listening = Listening::start(reader, |_| {});
-    let churns = world.users[index].habit == Habit::Churner;
-    let leave_at = world.now() + world.between(STAY.0, STAY.1);
-    let mut beat_at = world.now() + every;
-    loop {
-        let now = world.now();
-        if churns && now >= leave_at && !world.ending.get() {
-            let at = world.now();
-            // Who leaves while an earlier session of its own is not given up yet may be shown until it is.
-            let truth = if at < haunted { Truth::Either { until: haunted } } else { Truth::Off };
-            world.truth(index, at, truth);
-            return leave(world, index, gateway, &mut writer, &mut listening).await;
-        }
-        if now >= beat_at {
-            beat_at = now + every;
-            if let Err(error) = writer.send_text(wire::heartbeat()).await {
+    /// Lost against its will: it may be taken for one that lives until its gateway is given up, whatever it does.
+    fn lost(&mut self, at: Moment) {
+        let (device, until) = (self.device, self.world.excuse(at));
+        self.lost_at = Some(at);
+        self.note(|person| {
+            let lately = person.lately(device, at);
+            person.haunt(device, at, lately, until);
+            person.set(device, at, Truth::Either { until });
+        });
+    }
+
+    async fn stay(&mut self, session: Session) -> Ended {
+        let Session { reader, mut writer, beat: every } = session;
+        let mut listening = Listening::start(reader, self.hear());
+        let mut plan = self.plan(self.world.now(), every);
+        loop {
+            let now = self.world.now();
+            let due = |at: Option<Moment>| at.is_some_and(|at| now >= at) && !self.world.ending.get();
+            let frame = if due(plan.leave) {
+                return self.leave(&mut writer, &mut listening).await;
+            } else if due(plan.flip) {
+                plan.flip = Some(now + self.dice.between(FLIP));
+                Some(self.flip(now))
+            } else if due(plan.claim) {
+                plan.claim = Some(now + self.dice.between(FLIP));
+                Some(self.claim(now))
+            } else if now >= plan.beat {
+                plan.beat = now + every;
+                Some(wire::heartbeat(self.activity(), None))
+            } else {
+                None
+            };
+            if let Some(frame) = frame
+                && let Err(error) = writer.send_text(frame).await
+            {
+                return Ended::Lost(format!("{error:#}"));
+            }
+            if let Ok(error) = timeout(LOOK, listening.end()).await {
                 return Ended::Lost(format!("{error:#}"));
             }
         }
-        if let Ok(error) = timeout(LOOK, listening.end()).await {
-            return Ended::Lost(format!("{error:#}"));
-        }
     }
-}
 
-/// Leaves in order. When the gateway does not confirm it, it may not have heard it.
-async fn leave(
-    world: &World,
-    index: usize,
-    gateway: usize,
-    writer: &mut Writer,
-    listening: &mut Listening,
-) -> Ended {
-    let at = world.now();
-    let sent = writer.send_text(wire::bye()).await;
-    let ended = timeout(BYE_PATIENCE, listening.end()).await;
-    let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
-    if sent.is_err() || code != Some(IN_ORDER) {
-        world.journal.borrow_mut().amend_truth(index, at, Truth::Either { until: world.excuse(at) });
-        let why = ended.map_or_else(|_| "silence".to_owned(), |error| format!("{error:#}"));
-        world.forced(&world.users[index].name, gateway, format!("instead of a close after bye: {why}"));
+    fn plan(&mut self, now: Moment, every: Duration) -> Plan {
+        let habit = self.world.users[self.user].habit;
+        let mut within = |least_most, wanted: bool| wanted.then(|| now + self.dice.between(least_most));
+        Plan {
+            leave: within(STAY, !habit.is_steady()),
+            flip: within(FLIP, habit == Habit::Several),
+            claim: within(FLIP, habit == Habit::Claimer),
+            beat: now + every,
+        }
     }
-    Ended::Left
-}
 
-/// One watcher of everybody, for the whole scenario.
-pub(super) async fn watcher(world: Rc<World>, number: usize) {
-    let name = format!("watcher-{number}");
-    let mut gateway = number % world.gateways.len();
-    loop {
-        if let Ok(session) = open(&world, gateway, &name).await {
-            let why = watch(&world, number, session).await;
-            world.journal.borrow_mut().blinded(number, world.now());
-            world.forced(&name, gateway, format!("{why:#}"));
-        }
-        gateway = (gateway + 1) % world.gateways.len();
-        tokio::time::sleep(world.between(WATCH_AGAIN.0, WATCH_AGAIN.1)).await;
+    fn flip(&mut self, now: Moment) -> String {
+        self.doing = if self.doing == Doing::Active { Doing::Idle } else { Doing::Active };
+        let (device, truth) = (self.device, self.truth());
+        self.note(|person| person.set(device, now, truth));
+        wire::heartbeat(self.activity(), None)
     }
-}
 
-async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Error {
-    let Session { reader, mut writer, beat: every } = session;
-    let sees = Rc::clone(world);
-    let heard = Rc::new(Cell::new(world.now()));
-    let hears = Rc::clone(&heard);
-    let mut listening = Listening::start(reader, move |text| {
-        let now = sees.now();
-        hears.set(now);
-        let mut journal = sees.journal.borrow_mut();
-        match Heard::read(text) {
-            Ok(Heard::Snapshot(users) | Heard::Presence(users)) => {
-                users.iter().for_each(|record| journal.shown(number, now, record));
-            }
-            Ok(Heard::Welcome(_) | Heard::Other) => {}
-            Err(what) => journal.odd.push(format!("{now:.3?} watcher {number}: {what}")),
-        }
-    });
-    let users: Vec<&str> = world.users.iter().map(|user| user.name.as_str()).collect();
-    if let Err(error) = writer.send_text(wire::watch(&users)).await {
-        return error;
+    /// Until the claim is confirmed, it may hold or not.
+    fn claim(&mut self, now: Moment) -> String {
+        let (word, claim) = CLAIMS[self.claimed % CLAIMS.len()];
+        self.claimed += 1;
+        let id = self.claimed as u64;
+        self.note(|person| person.claim(now, person.claims().or(May::be(&[claim]))));
+        self.pending.set(Some((id, claim)));
+        wire::status(id, word)
     }
-    for id in 2.. {
-        if let Ok(error) = timeout(every, listening.end()).await {
-            return error;
-        }
-        // WS-15: who hears nothing asks, and goes elsewhere when nobody answers.
-        if world.now() - heard.get() > every + BYE_PATIENCE {
-            break;
-        }
-        if let Err(error) = writer.send_text(wire::question(id)).await {
-            return error;
-        }
-    }
-    anyhow!("the gateway no longer answers")
-}
 
-/// Holds a session of each user until one of them ends; `ready` is called when all are open.
-pub(super) async fn hold(
-    gateway: &str,
-    tokens: Vec<String>,
-    ready: impl FnOnce() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut sessions = tokio::task::JoinSet::new();
-    for token in tokens {
-        let session = timeout(ATTEMPT, greet(gateway, &token)).await.context("no answer")??;
-        sessions.spawn_local(async move {
-            let Session { reader, mut writer, beat: every } = session;
-            let mut listening = Listening::start(reader, |_| {});
-            loop {
-                if let Ok(error) = timeout(every, listening.end()).await {
-                    return error;
+    fn hear(&self) -> impl FnMut(&str) + use<> {
+        let (world, user, pending) = (Rc::clone(&self.world), self.user, Rc::clone(&self.pending));
+        move |text| {
+            let (now, heard) = (world.now(), Heard::read(text));
+            let mut journal = world.journal.borrow_mut();
+            match (heard, pending.get()) {
+                (Ok(Heard::Ack(id)), Some((asked, claim))) if id == asked => {
+                    pending.set(None);
+                    journal.person(user).claim(now, May::be(&[claim]));
                 }
-                if let Err(error) = writer.send_text(wire::heartbeat()).await {
-                    return error;
-                }
+                (Ok(_), _) => {}
+                (Err(what), _) => journal.odd.push(format!("{now:.3?} {}: {what}", world.users[user].name)),
             }
-        });
+        }
     }
-    ready()?;
-    match sessions.join_next().await {
-        Some(ended) => Err(ended?),
-        None => Ok(()),
+
+    /// Leaves in order. When the gateway does not confirm it, it may not have heard it.
+    async fn leave(&mut self, writer: &mut Writer, listening: &mut Listening) -> Ended {
+        let (at, device) = (self.world.now(), self.device);
+        self.note(|person| person.set(device, at, Truth::Off));
+        let sent = writer.send_text(wire::bye()).await;
+        let ended = timeout(BYE_PATIENCE, listening.end()).await;
+        let code = ended.as_ref().ok().and_then(|error| error.downcast_ref::<Closed>()?.code);
+        if sent.is_err() || code != Some(IN_ORDER) {
+            self.note(|person| person.forget_since(device, at));
+            self.lost(at);
+            // It is gone all the same, and does not come back as who was never away.
+            self.lost_at = None;
+            let why = ended.map_or_else(|_| "silence".to_owned(), |error| format!("{error:#}"));
+            self.forced(format!("instead of a close after bye: {why}"));
+        }
+        Ended::Left
     }
+
+    fn forced(&self, why: String) {
+        let user = &self.world.users[self.user];
+        self.world.forced(&format!("{}/{}", user.name, user.devices()[self.device]), self.gateway, why);
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Person)) {
+        note(self.world.journal.borrow_mut().person(self.user));
+    }
+
+    const fn truth(&self) -> Truth {
+        match self.doing {
+            Doing::Active => Truth::On,
+            Doing::Idle => Truth::Idle,
+            Doing::Gone => Truth::Off,
+        }
+    }
+
+    /// Phones do not go idle: they go into pockets.
+    const fn activity(&self) -> Activity {
+        match (self.doing, self.device) {
+            (Doing::Active, _) => Activity::Active,
+            (Doing::Idle | Doing::Gone, 0) => Activity::Background,
+            (Doing::Idle | Doing::Gone, _) => Activity::Idle,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let refused = |cause: &io::Error| cause.kind() == io::ErrorKind::ConnectionRefused;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(refused))
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::faults::{Bite, Bounds, Fault};
-use super::journal::{Journal, Moment, Truth, View};
-use super::judge::{self, Verdict};
+use super::journal::{Journal, View};
+use super::judge::{self, Phase, Verdict};
+use super::truth::{Answers, Moment};
+use super::wire::Status;
 
 /// The worst faults that are told with their traces.
 const TOLD: usize = 5;
@@ -25,6 +27,14 @@ pub(super) struct Row {
     pub(super) bound_ms: u64,
     pub(super) false_online_ms: u64,
     pub(super) false_offline_ms: u64,
+    /// There, but shown as something else: online instead of idle.
+    pub(super) wrong_status_ms: u64,
+    /// Wrong intervals before the fault, from it until its bound after healing, and after that.
+    pub(super) before: Phase,
+    pub(super) during: Phase,
+    pub(super) after: Phase,
+    /// Claims may be forgotten in this row, since nobody keeps those of a lost coordinator.
+    pub(super) forgets_claims: bool,
     pub(super) unexplained: usize,
     pub(super) unknown_allowed_ms: u64,
     pub(super) unknown_ms: u64,
@@ -41,6 +51,12 @@ pub(super) struct Row {
     pub(super) dropped_lower_versions: u64,
     /// The worst faults with what was true and what was shown around them.
     pub(super) traces: Vec<String>,
+}
+
+impl Row {
+    const fn phases(&self) -> [Phase; 3] {
+        [self.before, self.during, self.after]
+    }
 }
 
 /// A whole run.
@@ -97,6 +113,11 @@ impl Judged<'_> {
             bound_ms: millis(self.bounds.wrong),
             false_online_ms: millis(verdict.false_online),
             false_offline_ms: millis(verdict.false_offline),
+            wrong_status_ms: millis(verdict.wrong_status),
+            before: verdict.phases[0],
+            during: verdict.phases[1],
+            after: verdict.phases[2],
+            forgets_claims: self.bounds.forgets_claims,
             unexplained: verdict.unexplained,
             unknown_allowed_ms: millis(self.bounds.unknown),
             unknown_ms: millis(verdict.unknown),
@@ -119,29 +140,29 @@ impl Judged<'_> {
         let checks = [
             (verdict.false_online > bound, "false-online over the bound"),
             (verdict.false_offline > bound, "false-offline over the bound"),
+            (verdict.wrong_status > bound, "a wrong status over the bound"),
+            (verdict.phases[0].over_bound > 0, "wrong for too long before the fault"),
+            (verdict.phases[2].over_bound > 0, "wrong for too long after the fault"),
             (verdict.unexplained > 0, "unexplained transitions"),
             (verdict.unknown > self.bounds.unknown, "blind for too long"),
             (self.recovery.is_none_or(|recovery| recovery > bound), "right too late after healing"),
             (forced > 0, "connections cut without need"),
             (verdict.wrong_at_end > 0, "views wrong at the end"),
             (verdict.changes == 0, "nothing changed, so nothing was judged"),
-            (!self.journal.odd.is_empty(), "frames that break the protocol, or statuses that nobody has"),
+            (!self.journal.odd.is_empty(), "frames that break the protocol"),
         ];
         checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned()).collect()
     }
 
     fn offline_after(&self) -> Option<Duration> {
         let injected = self.bite.injected;
-        let seen = self.journal.pairs().filter(|(_, user)| self.lost.contains(user)).filter_map(
-            |(watcher, user)| {
-                let view = self.journal.view(watcher, user).iter();
-                let off = |(at, view): &&(Moment, View)| {
-                    *at > injected && matches!(view, View::Known { on: false, .. })
-                };
-                view.filter(|step| step.0 > injected).find(off).map(|(at, _)| *at - injected)
-            },
-        );
-        seen.max()
+        let off = |(at, view): &&(Moment, View)| {
+            *at > injected && matches!(view, View::Known { status: Status::Offline, .. })
+        };
+        let watchers = 0..self.journal.watchers();
+        let pairs = watchers.flat_map(|watcher| self.lost.iter().map(move |user| (watcher, *user)));
+        let seen = pairs.filter_map(|(watcher, user)| self.journal.view(watcher, user).iter().find(off));
+        seen.map(|(at, _)| *at - injected).max()
     }
 }
 
@@ -161,24 +182,24 @@ fn trace(journal: &Journal, fault: &judge::Fault) -> String {
     let name = journal.name(fault.user);
     let head = format!(
         "{:.3?} {} for {:.3?}: {name} at watcher {}",
-        fault.at, fault.what, fault.took, fault.watcher
+        fault.at,
+        fault.what.words(),
+        fault.took,
+        fault.watcher
     );
     format!("{head}\n      truth {}\n      view  {}", truth.join(", "), view.join(", "))
 }
 
-fn truth_step((at, truth): &(Moment, Truth)) -> String {
-    match truth {
-        Truth::On => format!("{at:.3?} on"),
-        Truth::Off => format!("{at:.3?} off"),
-        Truth::Either { until } => format!("{at:.3?} either until {until:.3?}"),
-    }
+fn truth_step((at, answers): &(Moment, Answers)) -> String {
+    let words: Vec<&str> = answers.values().map(Status::word).collect();
+    format!("{at:.3?} {}", words.join(" or "))
 }
 
 fn view_step((at, view): &(Moment, View)) -> String {
     match view {
         View::Unknown => format!("{at:.3?} unknown"),
-        View::Known { on, stale } => {
-            format!("{at:.3?} {}{}", if *on { "on" } else { "off" }, if *stale { " (asOf)" } else { "" })
+        View::Known { status, stale } => {
+            format!("{at:.3?} {}{}", status.word(), if *stale { " (asOf)" } else { "" })
         }
     }
 }
@@ -200,17 +221,20 @@ impl fmt::Display for Report {
         writeln!(f, "{servers} NATS servers, timers {} times shorter; milliseconds", self.timers_shorter)?;
         writeln!(
             f,
-            "{:<20} {:<4} {:>6} {:>7} {:>7} {:>6} {:>11} {:>6} {:>8} {:>9} {:>5} {:>7} {:>7}",
+            "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
             "fault",
             "",
             "bound",
             "f-on",
             "f-off",
+            "status",
+            "p99",
+            "over",
             "unexpl",
             "unknown/of",
             "stale",
             "recovery",
-            "cut/exc.",
+            "cut/exc",
             "wrong",
             "changes",
             "offline"
@@ -219,12 +243,15 @@ impl fmt::Display for Report {
             let or_none = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
             writeln!(
                 f,
-                "{:<20} {:<4} {:>6} {:>7} {:>7} {:>6} {:>11} {:>6} {:>8} {:>9} {:>5} {:>7} {:>7}",
+                "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
                 row.fault.name(),
                 if row.passed { "ok" } else { "MISS" },
                 row.bound_ms,
                 row.false_online_ms,
                 row.false_offline_ms,
+                row.wrong_status_ms,
+                row.during.p99_ms,
+                row.phases().map(|phase| phase.over_bound).iter().sum::<usize>(),
                 row.unexplained,
                 format!("{}/{}", row.unknown_ms, row.unknown_allowed_ms),
                 row.stale_ms,
@@ -236,7 +263,8 @@ impl fmt::Display for Report {
             )?;
         }
         for row in &self.rows {
-            writeln!(f, "{}: {}", row.fault.name(), row.proof)?;
+            let claims = if row.forgets_claims { "; claims may be forgotten" } else { "" };
+            writeln!(f, "{}: {}{claims}", row.fault.name(), row.proof)?;
         }
         for row in self.rows.iter().filter(|row| !row.passed) {
             writeln!(f, "{} missed: {}", row.fault.name(), row.misses.join(", "))?;

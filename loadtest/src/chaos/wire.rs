@@ -14,6 +14,36 @@ pub(super) enum Status {
     Offline,
 }
 
+impl Status {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Idle => "idle",
+            Self::Dnd => "dnd",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// What a client says that its person does (WS-9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Activity {
+    Active,
+    Idle,
+    /// Of a phone in a pocket; others see the same as of an idle one.
+    Background,
+}
+
+impl Activity {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Background => "background",
+        }
+    }
+}
+
 /// Orders the records of one user by plain comparison of strings (COM-5).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Version(String);
@@ -38,6 +68,8 @@ pub(super) enum Heard {
     Snapshot(Vec<Record>),
     /// WS-22.
     Presence(Vec<Record>),
+    /// WS-23, with the number of what it confirms.
+    Ack(u64),
     /// Another one (WS-27).
     Other,
 }
@@ -64,6 +96,7 @@ impl Heard {
                 let interval = frame["heartbeatIntervalMs"].as_u64();
                 Ok(Self::Welcome(Duration::from_millis(interval.ok_or_else(|| wrong("no interval"))?)))
             }
+            "ack" => Ok(Self::Ack(frame["id"].as_u64().ok_or_else(|| wrong("no id"))?)),
             "snapshot" if !frame["complete"].is_boolean() => Err(wrong("no complete")),
             "snapshot" => Ok(Self::Snapshot(records(&frame["users"])?)),
             "presence" => Ok(Self::Presence(records(&frame["users"])?)),
@@ -116,14 +149,18 @@ fn is_time(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.len() == FORM.len() && text.bytes().zip(FORM).all(fits))
 }
 
-/// WS-9.
-pub(super) fn heartbeat() -> String {
-    json!({"type": "heartbeat", "activity": "active"}).to_string()
+/// WS-9. With a number it is answered.
+pub(super) fn heartbeat(activity: Activity, id: Option<u64>) -> String {
+    let mut frame = json!({"type": "heartbeat", "activity": activity.word()});
+    if let Some(id) = id {
+        frame["id"] = json!(id);
+    }
+    frame.to_string()
 }
 
-/// WS-9: one that asks for an answer.
-pub(super) fn question(id: u64) -> String {
-    json!({"type": "heartbeat", "activity": "active", "id": id}).to_string()
+/// WS-13.
+pub(super) fn status(id: u64, word: &str) -> String {
+    json!({"type": "status", "id": id, "status": word}).to_string()
 }
 
 /// WS-10.

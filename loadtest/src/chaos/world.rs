@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::journal::{Forced, Journal, Moment, Truth};
+use super::journal::{Forced, Journal};
 use super::timers::Timers;
+use super::truth::{Moment, Truth};
 use crate::clock;
 use crate::token::Issuer;
 
@@ -15,9 +16,21 @@ use crate::token::Issuer;
 #[derive(Clone, Debug)]
 pub(super) struct User {
     pub(super) name: String,
-    /// Where it connects first.
+    /// Where its first device connects first; the others at the gateways after it.
     pub(super) home: usize,
     pub(super) habit: Habit,
+}
+
+/// The devices of users who have several.
+const SEVERAL: [&str; 3] = ["phone", "laptop", "tablet"];
+
+impl User {
+    pub(super) const fn devices(&self) -> &'static [&'static str] {
+        match self.habit {
+            Habit::Several => &SEVERAL,
+            Habit::Steady | Habit::Churner | Habit::Claimer | Habit::Apart => &["one"],
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +39,38 @@ pub(super) enum Habit {
     Steady,
     /// Comes and goes in order.
     Churner,
+    /// The same with three devices at three gateways, which also go idle.
+    Several,
+    /// Comes and goes, and says that it is not to be disturbed or that it hides.
+    Claimer,
     /// Its session is in a process of its own.
     Apart,
+}
+
+impl Habit {
+    /// Of the user with this number: of ten 2 have several devices, 1 makes claims, 4 come and go, 3 stay.
+    const fn of(number: usize) -> Self {
+        match number % 10 {
+            0 | 5 => Self::Several,
+            3 => Self::Claimer,
+            2 | 4 | 6 | 8 => Self::Churner,
+            _ => Self::Steady,
+        }
+    }
+
+    /// Whether it changes nothing by itself.
+    pub(super) const fn is_steady(self) -> bool {
+        matches!(self, Self::Steady | Self::Apart)
+    }
+}
+
+/// So many users of whom some are apart, of which there are so many more, spread over the gateways.
+pub(super) fn people(within: usize, apart: usize, gateways: usize) -> Vec<User> {
+    let habit = |index| if index < within { Habit::of(index) } else { Habit::Apart };
+    // Tens share a habit, so the home is not by the number alone.
+    let home = |index: usize| (index + index / 10) % gateways;
+    let user = |index| User { name: format!("u{index}"), home: home(index), habit: habit(index) };
+    (0..within + apart).map(user).collect()
 }
 
 /// The scenario as its people see it.
@@ -39,6 +82,7 @@ pub(super) struct World {
     pub(super) issuer: Issuer,
     pub(super) users: Vec<User>,
     pub(super) journal: RefCell<Journal>,
+    seed: u64,
     dice: RefCell<Dice>,
     /// Nobody comes or goes any more by itself.
     pub(super) ending: Cell<bool>,
@@ -57,7 +101,7 @@ impl World {
         seed: u64,
         timers: Timers,
     ) -> Self {
-        let names = users.iter().map(|user| user.name.clone()).collect();
+        let names = users.iter().map(|user| (user.name.clone(), user.devices().len())).collect();
         Self {
             start: clock::now(),
             timers,
@@ -65,6 +109,7 @@ impl World {
             issuer,
             users,
             journal: RefCell::new(Journal::new(names, watchers)),
+            seed,
             dice: RefCell::new(Dice(seed)),
             ending: Cell::new(false),
             taken: RefCell::default(),
@@ -76,6 +121,7 @@ impl World {
         clock::now() - self.start
     }
 
+    /// Notes it of the user's first device.
     pub(super) fn truth(&self, user: usize, at: Moment, truth: Truth) {
         self.journal.borrow_mut().set_truth(user, at, truth);
     }
@@ -88,7 +134,18 @@ impl World {
 
     /// A duration between two, in milliseconds.
     pub(super) fn between(&self, least: u64, most: u64) -> Duration {
-        Duration::from_millis(least + self.dice.borrow_mut().next() % (most - least).max(1))
+        self.dice.borrow_mut().between((least, most))
+    }
+
+    /// What a device does follows from the seed and not from when others do something.
+    pub(super) const fn dice_of(&self, user: usize, device: usize) -> Dice {
+        let mut dice = Dice(self.seed ^ ((user as u64) << 16) ^ ((device as u64) << 8));
+        Dice(dice.next())
+    }
+
+    /// Whether a user changes nothing by itself.
+    pub(super) fn is_steady(&self, user: usize) -> bool {
+        self.users[user].habit.is_steady()
     }
 
     /// Until when nobody is blamed for a session lost at this moment: its gateway may have to be given up first.
@@ -99,9 +156,15 @@ impl World {
 
 /// Numbers that follow from the seed (SplitMix64).
 #[derive(Debug)]
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
+    /// A duration between two, in milliseconds.
+    pub(super) const fn between(&mut self, (least, most): (u64, u64)) -> Duration {
+        let span = most.saturating_sub(least);
+        Duration::from_millis(least + self.next() % if span == 0 { 1 } else { span })
+    }
+
     const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
