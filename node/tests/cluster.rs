@@ -8,14 +8,18 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use futures::{FutureExt as _, StreamExt as _};
 use herenow_bus::testing::NatsServer;
-use herenow_protocol::Status;
+use herenow_client::{ClientOptions, ConnectionState};
+use herenow_protocol::{Activity, DeviceKind, Status};
+use support::balancer::Balancer;
 use support::http::get;
 use support::{AUDIENCE, Client, ISSUER, KEY, PATIENCE, backend};
 use tokio::sync::{Mutex, MutexGuard};
 
 const GRACE: Duration = Duration::from_secs(2);
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(2);
+const MOVING_WINDOW: Duration = Duration::from_secs(4);
 const PARTITIONS: u64 = 16;
 /// What may pass over a bound on a machine that others use too.
 const SLACK: Duration = Duration::from_secs(2);
@@ -102,6 +106,7 @@ fn settings(nats: &str) -> Vec<(&'static str, String)> {
         ("HERENOW__COORDINATOR__GATEWAY_TIMEOUT", "2s"),
         ("HERENOW__COORDINATOR__SETTLE_AFTER", "2s 200ms"),
         ("HERENOW__COORDINATOR__HAND_OVER_AFTER", "500ms"),
+        ("HERENOW__COORDINATOR__MOVING_WINDOW", "4s"),
         ("HERENOW__SHUTDOWN__WINDOW", "500ms"),
         ("HERENOW__LOG__LEVEL", "warn"),
     ]
@@ -257,6 +262,54 @@ async fn a_leaving_process_ends_with_0_and_harms_nobody() {
     let _ana = cluster.client(1, "ana").await;
     let heard = ben.hears_for(GRACE + SLACK).await;
     assert!(heard.iter().all(|presence| presence.status == Status::Online), "{heard:?}");
+}
+
+/// A client as applications have it, through what stands before the gateways.
+async fn moves(at: SocketAddr, user: &str, activity: Activity) -> herenow_client::Client {
+    let options = ClientOptions::with_token(format!("ws://{at}"), support::person(user));
+    herenow_client::Client::connect(options.device(user, DeviceKind::Web).activity(activity)).await.unwrap()
+}
+
+#[tokio::test]
+async fn people_of_a_drained_gateway_come_back_unseen_and_who_does_not_is_gone_after_the_window() {
+    let mut cluster = Cluster::start().await;
+    let before = Balancer::before(cluster.gateways.iter().map(|gateway| gateway.clients).collect()).await;
+    let names: Vec<String> = (0..50).map(|n| format!("mover {n}")).collect();
+    let mut people = Vec::new();
+    for (n, name) in names.iter().enumerate() {
+        let activity = if n % 2 == 0 { Activity::Active } else { Activity::Idle };
+        people.push(moves(before.address, name, activity).await);
+    }
+    let stays = cluster.client(0, "stays").await;
+    let mut ben = cluster.client(1, "ben").await;
+    for (n, name) in names.iter().enumerate() {
+        ben.watch_until(name, if n % 2 == 0 { Status::Online } else { Status::Idle }).await;
+    }
+    ben.watch_until("stays", Status::Online).await;
+    let mut seen_by_a_mover = people[0].watch(["late"]).unwrap();
+    let mut states: Vec<_> = people.iter().map(herenow_client::Client::connection_state).collect();
+    for states in &mut states {
+        assert!(matches!(states.next().await, Some(ConnectionState::Connected { .. })));
+    }
+    let closed = stays.closed();
+    let ((), close) = tokio::join!(terminate(&mut cluster.gateways[0]), closed);
+    assert_eq!(close.map(|frame| u16::from(frame.code)), Some(4000));
+    let heard = ben.hears_for(MOVING_WINDOW - SLACK).await;
+    assert!(heard.is_empty(), "0 transitions: {heard:?}");
+    assert_eq!(cluster.gateways[1].metric("herenow_gateway_sessions{shard=\"0\"} ").await, 51);
+    let _late = cluster.client(1, "late").await;
+    while seen_by_a_mover.next().await.unwrap().presence.status != Status::Online {}
+    ben.sees("stays", Status::Offline).await;
+    let heard = ben.hears_for(SLACK).await;
+    assert!(heard.is_empty(), "{heard:?}");
+    for coordinator in &cluster.coordinators {
+        assert_eq!(coordinator.metric("herenow_coordinator_left_gateways_total ").await, 1);
+        assert_eq!(coordinator.metric("herenow_coordinator_lapsed_gateways_total ").await, 0);
+    }
+    for states in &mut states {
+        let told = states.next().now_or_never().flatten();
+        assert!(matches!(told, Some(ConnectionState::Connected { .. })), "only of the new session: {told:?}");
+    }
 }
 
 /// SIGTERM, and the wait for the end.

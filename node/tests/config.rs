@@ -214,6 +214,10 @@ fn relations_between_roles_name_their_key() {
     assert_eq!(refused(&long_dead).key, "gateway.core.fresh_for");
     let long_grace = [("HERENOW__COORDINATOR__GRACE_MAX", "61s")];
     assert_eq!(refused(&long_grace).key, "gateway.core.ended_kept");
+    let long_move = [("HERENOW__COORDINATOR__MOVING_WINDOW", "61s")];
+    assert_eq!(refused(&long_move).key, "gateway.core.ended_kept");
+    let long_spread = [("HERENOW__SHUTDOWN__WINDOW", "12s 1ms")];
+    assert_eq!(refused(&long_spread).key, "coordinator.moving_window");
     let same = [("HERENOW__GATEWAY__LISTEN", "0.0.0.0:7000"), ("HERENOW__ADMIN__LISTEN", "127.0.0.1:7000")];
     assert_eq!(refused(&same).key, "admin.listen");
 }

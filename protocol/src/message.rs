@@ -99,6 +99,20 @@ pub enum Ending {
     Lost,
     /// Nothing was heard for the heartbeat timeout, which has waited long enough: no grace.
     Silent,
+    /// Its gateway goes away and told it to come back elsewhere: it counts on for the moving window, whatever the
+    /// grace.
+    Moving,
+}
+
+impl Ending {
+    /// Whether the session still counts for a while, for its device may come back.
+    #[must_use]
+    pub const fn is_waited_for(self) -> bool {
+        match self {
+            Self::Lost | Self::Moving => true,
+            Self::Bye | Self::Silent => false,
+        }
+    }
 }
 
 /// All an owner needs to know of a session.
@@ -449,6 +463,8 @@ pub struct GatewayBeat {
     pub origin: Origin,
     /// Its upward streams: those that ever carried a report.
     pub streams: Vec<StreamBeat>,
+    /// It is the last beat of this life: every client was told to come back elsewhere, and nothing follows.
+    pub left: bool,
 }
 
 /// One upward stream in a gateway's beat.

@@ -70,6 +70,8 @@ pub enum Fault {
     ArbiterLosesTail,
     /// kill -9, and it never comes back.
     Die(Node),
+    /// SIGTERM to a gateway, whose clients are to leave within the first span; back so long after it has left.
+    Drain(Node, u64, u64),
     /// So many changes of devices, all over, within so long.
     Rush(u64, u64),
     /// A coordinator's or gateway's wall clock jumps by so many milliseconds.
@@ -86,6 +88,7 @@ impl fmt::Display for Fault {
             Self::ArbiterOut(span) => write!(f, "arbiter-out {span}"),
             Self::ArbiterLosesTail => write!(f, "arbiter-loses-tail"),
             Self::Die(node) => write!(f, "die {node}"),
+            Self::Drain(node, window, span) => write!(f, "drain {node} {window} {span}"),
             Self::Rush(changes, span) => write!(f, "rush {changes} {span}"),
             Self::WallJump(node, by) => write!(f, "wall-jump {node} {by}"),
         }
@@ -107,6 +110,7 @@ impl FromStr for Fault {
             ["arbiter-out", span] => Self::ArbiterOut(span.parse()?),
             ["arbiter-loses-tail"] => Self::ArbiterLosesTail,
             ["die", node] => Self::Die(node.parse()?),
+            ["drain", node, window, span] => Self::Drain(node.parse()?, window.parse()?, span.parse()?),
             ["rush", changes, span] => Self::Rush(changes.parse()?, span.parse()?),
             ["wall-jump", node, by] => Self::WallJump(node.parse()?, by.parse()?),
             _ => bail!("no fault is written so: {text}"),
@@ -131,6 +135,7 @@ impl Fault {
             | Self::Freeze(node, _)
             | Self::Cut(node, ..)
             | Self::Die(node)
+            | Self::Drain(node, ..)
             | Self::WallJump(node, _) => Some(*node),
             Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail | Self::Rush(..) => None,
         }
@@ -151,6 +156,11 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     }
     if profile.faults > 0 && rng.random_bool(0.5) {
         last_words(start + profile.storm_ms, rng, &mut faults);
+    }
+    if profile.faults > 0 && rng.random_bool(0.6) {
+        let (window, back) = (rng.random_range(0..10_000), rng.random_range(100..8_000));
+        let at = start + rng.random_range(0..profile.storm_ms);
+        faults.push((at, Fault::Drain(gateway(profile, rng), window, back)));
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

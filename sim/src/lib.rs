@@ -5,6 +5,7 @@
 //! people are modelled here, with everything a real network does to messages. [`Oracle`] knows the truth and judges what watchers are told.
 
 mod client;
+mod drain;
 mod fault;
 mod minimise;
 mod net;

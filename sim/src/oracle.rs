@@ -2,7 +2,7 @@
 //!
 //! The oracle sees what clients do and what they are shown, never what cores think.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herenow_protocol::message::{Delta, Up};
 use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, Version};
@@ -37,6 +37,8 @@ pub struct Oracle {
     publishers: BTreeMap<(Partition, Epoch), (usize, u64)>,
     /// When, and at which gateway, a user last lost a session in a way that gives it grace.
     graced: BTreeMap<usize, (u64, usize)>,
+    /// Gateways that left in order: only owners know whom they sent elsewhere.
+    left: BTreeSet<usize>,
     /// What did not hold.
     pub violations: Vec<Violation>,
     /// Transitions that watchers saw.
@@ -69,6 +71,21 @@ impl Oracle {
     /// A user took its leave, or went silent: no grace for it.
     pub(crate) fn no_grace(&mut self, user: usize) {
         self.graced.remove(&user);
+    }
+
+    /// A gateway has left in order, or is back.
+    pub(crate) fn left(&mut self, gateway: usize, gone: bool) {
+        if gone {
+            self.left.insert(gateway);
+        } else {
+            self.left.remove(&gateway);
+        }
+    }
+
+    /// Owners may not know any longer what only owners knew.
+    pub(crate) fn owners_at_fault(&mut self) {
+        let left = &self.left;
+        self.graced.retain(|_, (_, holder)| !left.contains(holder));
     }
 
     fn is_calm(&self, gateway: usize, now: u64) -> bool {

@@ -157,6 +157,7 @@ impl World {
                 Output::Send(text) => self.send_frame(index, &text),
                 Output::Close => {
                     self.clients[index].attempt += 1;
+                    self.note_move(index);
                     self.part(index);
                 }
                 Output::Changed(presence) => self.show(index, presence),
@@ -196,7 +197,7 @@ impl World {
         if self.clients[index].attempt != attempt {
             return;
         }
-        let up: Vec<usize> = (0..self.gateways.len()).filter(|i| self.gateways[*i].core.is_some()).collect();
+        let up: Vec<usize> = (0..self.gateways.len()).filter(|i| self.takes_clients(*i)).collect();
         if self.now < self.clients[index].no_network_until || up.is_empty() {
             self.at(self.now + 50, Event::HungUp(index, attempt, None));
             return;
@@ -336,7 +337,7 @@ impl World {
         }
     }
 
-    fn lose_link(&mut self, index: usize, code: Option<u16>) {
+    pub(crate) fn lose_link(&mut self, index: usize, code: Option<u16>) {
         let client = &mut self.clients[index];
         client.link = Link::Away;
         client.mute = false;

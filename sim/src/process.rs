@@ -34,6 +34,8 @@ pub(crate) struct Process<C> {
     pub(crate) backlog: Vec<Work>,
     pub(crate) wall_skew: i64,
     pub(crate) cut_until: u64,
+    /// It sends its clients elsewhere.
+    pub(crate) draining: bool,
 }
 
 /// What a process finds when it wakes.
@@ -45,7 +47,15 @@ pub(crate) enum Work {
 
 impl<C> Process<C> {
     pub(crate) const fn new() -> Self {
-        Self { core: None, life: 0, frozen: false, backlog: Vec::new(), wall_skew: 0, cut_until: 0 }
+        Self {
+            core: None,
+            life: 0,
+            frozen: false,
+            backlog: Vec::new(),
+            wall_skew: 0,
+            cut_until: 0,
+            draining: false,
+        }
     }
 
     pub(crate) fn now(&self, now: u64) -> Now {
@@ -81,6 +91,7 @@ impl World {
             Node::Gateway(i) => {
                 let process = &mut self.gateways[i];
                 process.life += 1;
+                process.draining = false;
                 let id = GatewayId { process: name("g", i), shard: 0 };
                 let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
                 let now = process.now(self.now);
@@ -261,7 +272,7 @@ impl World {
         self.at(at, Event::Arrive(node, life, Box::new(Packet::Recorded(partition, epoch, outcome))));
     }
 
-    fn gateway_input(&mut self, index: usize, input: gateway::Input) {
+    pub(crate) fn gateway_input(&mut self, index: usize, input: gateway::Input) {
         let process = &mut self.gateways[index];
         let now = process.now(self.now);
         let Some(core) = process.core.as_mut() else { return };

@@ -10,6 +10,9 @@ impl World {
     pub(crate) fn strike(&mut self, fault: Fault) {
         self.faults += 1;
         self.note(|| format!("FAULT {fault:?}"));
+        if fault.may_lose_what_owners_know() {
+            self.oracle.owners_at_fault();
+        }
         match fault {
             Fault::Crash(node, back) => {
                 if self.kill(node) {
@@ -19,6 +22,8 @@ impl World {
             Fault::Die(node) => {
                 self.kill(node);
             }
+            Fault::Drain(Node::Gateway(i), window, back) => self.drain(i, window, back),
+            Fault::Drain(Node::Coordinator(_), ..) => {}
             Fault::Rush(changes, span) => self.rush(changes, span),
             Fault::Freeze(node, span) => self.freeze(node, span),
             Fault::Cut(node, out, inward, span) => self.cut(node, out, inward, span),
@@ -110,7 +115,12 @@ impl World {
     pub(crate) fn heal(&mut self, heal: Heal) {
         self.note(|| format!("HEAL {heal:?}"));
         match heal {
-            Heal::Restart(node) => self.start(node),
+            Heal::Restart(node) => {
+                if let Node::Gateway(i) = node {
+                    self.oracle.left(i, false);
+                }
+                self.start(node);
+            }
             Heal::Loss => (self.net.loss, self.net.doubling) = (0.0, 0.0),
             Heal::Join(node) => {
                 let until = match node {
@@ -122,6 +132,7 @@ impl World {
                 }
             }
             Heal::Thaw(node, life) => self.thaw(node, life),
+            Heal::Leave(gateway, life, back) => self.leave(gateway, life, back),
         }
     }
 

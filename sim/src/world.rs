@@ -57,6 +57,8 @@ pub(crate) enum Heal {
     Restart(Node),
     Thaw(Node, u64),
     Join(Node),
+    /// A draining gateway's window is over; it is back so long after it.
+    Leave(usize, u64, u64),
     Loss,
 }
 

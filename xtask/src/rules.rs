@@ -88,8 +88,8 @@ pub(crate) const RULES: &[Rule] = &[
             ),
             edit(
                 "coordinator/core/src/partition.rs",
-                "if ended.how != Ending::Lost {\n            if let Some(user) = self.users.get_mut(&key) {",
-                "if ended.how != Ending::Lost {\n            if let Some(user) = self.users.get_mut(&key).filter(|_| false) {",
+                "if !ended.how.is_waited_for() {\n            if let Some(user) = self.users.get_mut(&key) {",
+                "if !ended.how.is_waited_for() {\n            if let Some(user) = self.users.get_mut(&key).filter(|_| false) {",
             ),
         ],
     },

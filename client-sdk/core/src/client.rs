@@ -47,6 +47,8 @@ pub struct Client {
     /// What the handshake said.
     pub(crate) activity_told: Option<Activity>,
     attempt: u32,
+    /// On the way to another gateway, as this one asked: no news for the application unless it fails.
+    pub(crate) moving: bool,
 }
 
 impl Client {
@@ -64,6 +66,7 @@ impl Client {
             activity: config.activity,
             activity_told: None,
             attempt: 0,
+            moving: false,
             config,
         }
     }
@@ -152,6 +155,7 @@ impl Client {
         if let Some((_, reason)) = link.leave.take_if(|leave| leave.0 <= now) {
             out.push(Output::Close);
             self.cut();
+            self.moving = true;
             return self.wait(Duration::ZERO, Failure::going_away(&reason), now, out);
         }
         match link.due(now) {
@@ -222,6 +226,7 @@ impl Client {
     /// Comes back after a wait (SDK-B1), or when a `reconnect` frame said.
     pub(crate) fn lost(&mut self, failure: Failure, now: MonoTime, out: &mut Vec<Output>) {
         let mut told = None;
+        self.moving = false;
         if let Phase::Up(link) = &mut self.phase {
             self.attempt = attempt_after(self.config.backoff_cap, self.attempt, now.since(link.up_since));
             told = link.leave.take().map(|(at, _)| at.since(now));
@@ -254,6 +259,7 @@ impl Client {
 
     pub(crate) fn stop(&mut self, cause: Option<Failure>, out: &mut Vec<Output>) {
         self.cut();
+        self.moving = false;
         self.phase = Phase::Stopped;
         let answer = cause.clone().unwrap_or_else(Failure::closed);
         for job in self.requests.drain() {
@@ -286,7 +292,11 @@ impl Client {
     }
 
     pub(crate) fn set_state(&mut self, state: ConnectionState, out: &mut Vec<Output>) {
-        if self.state != state {
+        let on_the_way = match &state {
+            ConnectionState::Connecting | ConnectionState::Waiting { .. } => self.moving,
+            ConnectionState::Connected { .. } | ConnectionState::Stopped(_) => false,
+        };
+        if self.state != state && !on_the_way {
             self.state = state.clone();
             out.push(Output::State(state));
         }

@@ -43,6 +43,7 @@ impl Client {
             link.activity_due = Some(now);
         }
         self.phase = Phase::Up(link);
+        self.moving = false;
         self.token.failures = 0;
         self.map.connected(welcome.server_time, Duration::from_millis(welcome.fresh_for_ms), now);
         self.watches.connected(self.map.users());

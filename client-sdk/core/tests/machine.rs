@@ -451,6 +451,28 @@ fn a_reconnect_frame_is_followed_within_its_window() {
     assert!(!out.iter().any(|output| matches!(output, Output::Send(text) if text.contains("bye"))));
 }
 
+/// A client on its way to another gateway.
+fn moving() -> World {
+    let mut world = World::up(Config::default());
+    world.took();
+    world.frame(&ServerFrame::Reconnect { after_ms: 1_000, within_ms: 0, reason: "shutdown".to_owned() });
+    world.pass(1_001);
+    world
+}
+
+#[test]
+fn a_move_is_no_news_for_the_application_unless_it_fails() {
+    let mut world = moving();
+    let out = world.took();
+    assert!(!out.iter().any(|output| matches!(output, Output::State(_))), "{out:?}");
+    assert!(matches!(world.client.state(), ConnectionState::Connected { .. }));
+    world.input(Input::Closed(Closure::Lost(Failure::lost())));
+    assert!(matches!(world.client.state(), ConnectionState::Waiting { .. }), "the first attempt failed");
+    let mut world = moving();
+    world.pass(10_001);
+    assert!(matches!(world.client.state(), ConnectionState::Waiting { .. }), "no welcome came");
+}
+
 #[test]
 fn a_server_that_closes_before_the_client_left_is_come_back_to_when_it_said() {
     let mut world = World::up(Config::default());

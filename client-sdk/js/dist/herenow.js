@@ -624,6 +624,8 @@ var Connection = class {
   #openedAt = 0;
   #tokenAttempt = 0;
   #move;
+  /** On the way to another gateway, as this one asked: no news for the application unless it fails. */
+  #moving = false;
   #tokenRetryAt = Infinity;
   #welcome;
   constructor(random) {
@@ -757,6 +759,7 @@ var Connection = class {
     if (this.#heartbeat.isDead(now)) {
       this.#dropped(failure.heartbeatTimeout(), now);
     } else if (this.#move !== void 0 && now >= this.#move.at) {
+      this.#moving = true;
       this.#dropped(failure.moving(this.#move.reason), now);
     } else {
       if (now >= this.#tokenRetryAt) this.#renewToken();
@@ -789,7 +792,8 @@ var Connection = class {
     this.#tokenRetryAt = Infinity;
     this.#heartbeat.opened(now, welcome);
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
-    this.#emit({ type: "state", state: "open" });
+    if (!this.#moving) this.#emit({ type: "state", state: "open" });
+    this.#moving = false;
     this.#beat(now);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
@@ -861,7 +865,10 @@ var Connection = class {
     const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
     if (!move) this.#attempt += 1;
     this.#move = void 0;
+    const quiet = this.#moving && this.#phase.at === "open";
     this.#phase = { at: "waiting", until };
+    if (quiet) return;
+    this.#moving = false;
     this.#emit({ type: "state", state: "reconnecting", reason, retryInMs: until - now });
   }
   #askToken(now) {
@@ -873,6 +880,7 @@ var Connection = class {
     this.#cut(now);
     this.#phase = { at: "closed" };
     this.#move = void 0;
+    this.#moving = false;
     for (const request of this.#requests.clear()) if (request.ticket !== void 0) this.#fail(request, reason);
     this.#emit({ type: "state", state: "closed", reason });
   }

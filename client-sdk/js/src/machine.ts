@@ -71,6 +71,8 @@ export class Connection {
   #openedAt = 0;
   #tokenAttempt = 0;
   #move: Move | undefined;
+  /** On the way to another gateway, as this one asked: no news for the application unless it fails. */
+  #moving = false;
   #tokenRetryAt = Infinity;
   #welcome: Welcome | undefined;
 
@@ -221,6 +223,7 @@ export class Connection {
     if (this.#heartbeat.isDead(now)) {
       this.#dropped(failure.heartbeatTimeout(), now);
     } else if (this.#move !== undefined && now >= this.#move.at) {
+      this.#moving = true;
       this.#dropped(failure.moving(this.#move.reason), now);
     } else {
       if (now >= this.#tokenRetryAt) this.#renewToken();
@@ -257,7 +260,8 @@ export class Connection {
     this.#tokenRetryAt = Infinity;
     this.#heartbeat.opened(now, welcome);
     this.presences.connected(now, Date.parse(welcome.serverTime), welcome.freshForMs);
-    this.#emit({ type: "state", state: "open" });
+    if (!this.#moving) this.#emit({ type: "state", state: "open" });
+    this.#moving = false;
     this.#beat(now);
     for (const users of pages(this.presences.watched)) this.#ask({ type: "watch", users });
     this.#pump(now);
@@ -341,7 +345,10 @@ export class Connection {
     const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
     if (!move) this.#attempt += 1;
     this.#move = undefined;
+    const quiet = this.#moving && this.#phase.at === "open";
     this.#phase = { at: "waiting", until };
+    if (quiet) return;
+    this.#moving = false;
     this.#emit({ type: "state", state: "reconnecting", reason, retryInMs: until - now });
   }
 
@@ -355,6 +362,7 @@ export class Connection {
     this.#cut(now);
     this.#phase = { at: "closed" };
     this.#move = undefined;
+    this.#moving = false;
     for (const request of this.#requests.clear()) if (request.ticket !== undefined) this.#fail(request, reason);
     this.#emit({ type: "state", state: "closed", reason });
   }

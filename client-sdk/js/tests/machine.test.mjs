@@ -285,13 +285,33 @@ test("a reconnect frame moves the client within its window, and the close that c
   bench.pass(1);
   assert.deepEqual(
     bench.taken().map((o) => o.type),
-    ["drop", "state", "token"],
+    ["drop", "token"],
   );
 
   const other = opened();
   other.receive({ type: "reconnect", afterMs: 1_000, withinMs: 4_000, reason: "shutdown" });
   other.close(4000);
   assert.equal(other.taken("state")[0].retryInMs, 3_000);
+});
+
+test("a move is no news for the application unless it fails", () => {
+  const moving = () => {
+    const bench = opened();
+    bench.receive({ type: "reconnect", afterMs: 1_000, withinMs: 0, reason: "shutdown" });
+    bench.pass(1_000);
+    bench.taken();
+    bench.do((c) => c.tokenReady("a", bench.now));
+    return bench;
+  };
+  const good = moving();
+  good.receive(WELCOME);
+  assert.deepEqual(good.taken("state"), []);
+  good.close(1006);
+  assert.equal(good.taken("state")[0].state, "reconnecting", "the move is over");
+
+  const bad = moving();
+  bad.close(1006);
+  assert.equal(bad.taken("state")[0].state, "reconnecting");
 });
 
 test("a token that runs out is renewed on the open socket", () => {

@@ -18,6 +18,11 @@ pub struct Config {
     /// The rate at which lost sessions are expected back, a second; a wave of more stretches the grace so that all
     /// can. Default 5,000.
     pub grace_rate: u32,
+    /// How long the sessions of a gateway that leaves in order count on, so that their devices can come back elsewhere,
+    /// whatever the grace. Default 15 s: the gateways' `shutdown.window`, over which clients are spread, and a few
+    /// seconds more; zero: only the grace is given.
+    #[serde(with = "herenow_protocol::duration")]
+    pub moving_window: Duration,
     /// How long a virtual session holds when the backend does not say. Default 5 min.
     #[serde(with = "herenow_protocol::duration")]
     pub virtual_session_ttl: Duration,
@@ -79,6 +84,7 @@ impl Default for Config {
             grace_period: Duration::from_secs(10),
             grace_max: Duration::from_secs(60),
             grace_rate: 5_000,
+            moving_window: Duration::from_secs(15),
             virtual_session_ttl: Duration::from_secs(300),
             heartbeat_interval: Duration::from_millis(250),
             dead_after: Duration::from_secs(1),

@@ -5,6 +5,7 @@ use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, StreamBeat
 use herenow_protocol::{CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement};
 
 use crate::gateways::{Gateways, Hearing};
+use crate::moving::{ending, moving_until};
 use crate::ownership::Ownership;
 use crate::partition::PartitionState;
 use crate::peers::Peers;
@@ -41,6 +42,8 @@ pub struct Stats {
     pub handed_over: u64,
     /// Gateways whose sessions lapsed together.
     pub lapsed_gateways: u64,
+    /// Gateways that left in order.
+    pub left_gateways: u64,
     /// Reports dropped because they were applied before or belong to an earlier life.
     pub old_reports: u64,
     /// Reports before which something was missing.
@@ -201,6 +204,7 @@ impl Coordinator {
         if isolated {
             return;
         }
+        self.let_go(now);
         self.frozen = self.gateways.frozen(now.mono, &self.config);
         if !self.frozen {
             self.lapse_dead(now);
@@ -278,6 +282,10 @@ impl Coordinator {
 
     fn on_gateway_beat(&mut self, beat: &GatewayBeat, now: Now, out: &mut Vec<Output>) {
         if !self.hear(&beat.origin, now) {
+            return;
+        }
+        if beat.left {
+            self.gateways.note_left(&beat.origin, now.mono);
             return;
         }
         for stream in &beat.streams {
@@ -392,14 +400,32 @@ impl Coordinator {
         }
     }
 
+    /// A gateway that said it leaves is gone without a wait. What it still held moves.
+    fn let_go(&mut self, now: Now) {
+        for origin in self.gateways.take_left(now.mono, &self.config) {
+            self.stats.left_gateways += 1;
+            let grace = self.grace_of_all(&origin, now);
+            self.lapse_until(&origin, moving_until(grace, now.mono, &self.config), now);
+        }
+    }
+
     fn lapse(&mut self, origin: &Origin, now: Now) {
         self.stats.lapsed_gateways += 1;
+        let grace = self.grace_of_all(origin, now);
+        self.lapse_until(origin, grace, now);
+    }
+
+    /// The grace of all sessions of a gateway when they are lost together.
+    fn grace_of_all(&mut self, origin: &Origin, now: Now) -> MonoTime {
         let held = self.ownership.view_owned().filter_map(|state| state.streams.get(&origin.gateway));
         let lost: usize = held.map(|stream| stream.sessions.len()).sum();
-        let grace = self.gateways.grace(&origin.gateway, lost as u64, now.mono, &self.config);
-        self.gateways.mourned_until = self.gateways.mourned_until.max(grace);
+        self.gateways.grace(&origin.gateway, lost as u64, now.mono, &self.config)
+    }
+
+    fn lapse_until(&mut self, origin: &Origin, until: MonoTime, now: Now) {
+        self.gateways.mourned_until = self.gateways.mourned_until.max(until);
         for state in self.ownership.all_owned() {
-            state.lapse(origin, grace, now, &self.config);
+            state.lapse(origin, until, now, &self.config);
         }
     }
 
@@ -467,9 +493,9 @@ impl Coordinator {
             Verdict::Next => {
                 stream.last = report.seq;
                 for change in report.changes {
-                    let grace =
-                        self.gateways.grace(&origin.gateway, lost_by(&change), now.mono, &self.config);
-                    state.apply(&origin, change, grace, now, &self.config);
+                    let until =
+                        self.gateways.counts_until(&origin.gateway, ending(&change), now, &self.config);
+                    state.apply(&origin, change, until, now, &self.config);
                 }
             }
         }
@@ -521,10 +547,4 @@ impl Coordinator {
     pub fn epoch(&self, partition: Partition) -> Option<Epoch> {
         self.ownership.view_owned().find(|state| state.partition == partition).map(|state| state.epoch)
     }
-}
-
-/// How many sessions a change loses.
-fn lost_by(change: &herenow_protocol::message::SessionChange) -> u64 {
-    use herenow_protocol::message::{Ending, SessionChange};
-    u64::from(matches!(change, SessionChange::Closed { how: Ending::Lost, .. }))
 }

@@ -14,9 +14,11 @@ const MASS_SILENCE: Duration = Duration::from_millis(1_500);
 const MASS_SILENCE_PROCESSES: usize = 3;
 
 #[derive(Debug)]
-struct Heard {
-    incarnation: Incarnation,
+pub(crate) struct Heard {
+    pub(crate) incarnation: Incarnation,
     at: MonoTime,
+    /// When it said that it leaves.
+    pub(crate) left_at: Option<MonoTime>,
     /// Sessions lost at once, for the stretching of the grace.
     wave: Wave,
 }
@@ -30,7 +32,9 @@ struct Wave {
 /// Every gateway heard of and not gone.
 #[derive(Debug, Default)]
 pub(crate) struct Gateways {
-    known: BTreeMap<GatewayId, Heard>,
+    pub(crate) known: BTreeMap<GatewayId, Heard>,
+    /// Lives that ended in order, and when: what is still under way of them is not taken for a sign of life.
+    pub(crate) left: BTreeMap<GatewayId, (Incarnation, MonoTime)>,
     frozen_since: Option<MonoTime>,
     /// Until when sessions of gateways that are gone may be in grace.
     pub(crate) mourned_until: MonoTime,
@@ -50,7 +54,11 @@ pub(crate) enum Hearing {
 impl Gateways {
     /// Notes a sign of life.
     pub(crate) fn hear(&mut self, origin: &Origin, now: MonoTime) -> Hearing {
-        let fresh = || Heard { incarnation: origin.incarnation, at: now, wave: Wave::default() };
+        if self.left.get(&origin.gateway).is_some_and(|(life, _)| origin.incarnation <= *life) {
+            return Hearing::Ghost;
+        }
+        let fresh =
+            || Heard { incarnation: origin.incarnation, at: now, left_at: None, wave: Wave::default() };
         let heard = self.known.entry(origin.gateway.clone()).or_insert_with(fresh);
         let before = heard.incarnation;
         if origin.incarnation < before {
@@ -58,6 +66,7 @@ impl Gateways {
         }
         heard.at = now;
         heard.incarnation = origin.incarnation;
+        heard.left_at = heard.left_at.filter(|_| origin.incarnation == before);
         if origin.incarnation > before { Hearing::Reborn(before) } else { Hearing::Same }
     }
 

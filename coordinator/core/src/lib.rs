@@ -11,6 +11,7 @@ mod coordinator;
 mod derive;
 mod gateways;
 mod io;
+mod moving;
 mod ownership;
 mod partition;
 mod peers;

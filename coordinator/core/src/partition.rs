@@ -13,6 +13,7 @@ use herenow_protocol::{
 };
 
 use crate::derive::{Derived, Rule, derive};
+use crate::moving::moving_until;
 use crate::session::{Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
 use crate::user::User;
@@ -118,7 +119,7 @@ impl PartitionState {
         for ended in whole.ended {
             let (number, key) = (ended.record.number, ended.record.key);
             let cause = ended_cause(ended.how);
-            self.replace_ended(origin, ended, &known, grace, now);
+            self.replace_ended(origin, ended, &known, grace, now, config);
             self.evaluate(key, cause, now, config);
             accounted.insert(number);
         }
@@ -142,16 +143,19 @@ impl PartitionState {
         known: &std::collections::HashMap<SessionNumber, UserKey>,
         grace: MonoTime,
         now: Now,
+        config: &Config,
     ) {
         let record = ended.record;
         let (number, key) = (record.number, record.key);
-        if ended.how != Ending::Lost {
+        if !ended.how.is_waited_for() {
             if let Some(user) = self.users.get_mut(&key) {
                 user.sessions.retain(|session| !session.is(origin, number));
             }
             return;
         }
-        let until = MonoTime::from_millis(grace.as_millis().saturating_sub(ended.ago_ms));
+        let moves = ended.how == Ending::Moving;
+        let whole = if moves { moving_until(grace, now.mono, config) } else { grace };
+        let until = MonoTime::from_millis(whole.as_millis().saturating_sub(ended.ago_ms));
         let held =
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
         if held && known.contains_key(&number) {
@@ -207,7 +211,7 @@ impl PartitionState {
         if let Some(stream) = self.streams.get_mut(&origin.gateway) {
             stream.sessions.remove(&number);
         }
-        if how == Ending::Lost {
+        if how.is_waited_for() {
             self.lose(origin, number, key, grace);
         } else if let Some(user) = self.users.get_mut(&key) {
             user.sessions.retain(|session| !session.is(origin, number));
@@ -336,7 +340,7 @@ impl PartitionState {
 const fn ended_cause(how: Ending) -> Cause {
     match how {
         Ending::Bye => Cause::Left,
-        Ending::Lost => Cause::GraceOver,
+        Ending::Lost | Ending::Moving => Cause::GraceOver,
         Ending::Silent => Cause::Silent,
     }
 }

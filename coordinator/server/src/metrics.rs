@@ -30,12 +30,13 @@ const SIZES: [(&str, &str, Read); 8] = [
 ];
 
 /// What the core counted since it began: name, help, where it stands.
-const COUNTS: [(&str, &str, Read); 13] = [
+const COUNTS: [(&str, &str, Read); 14] = [
     ("claims", "Partitions claimed", |stats| stats.claims),
     ("claims_without_record", "Claims that stand without the arbiter", |stats| stats.claims_without_record),
     ("fenced", "Partitions let go to a higher epoch", |stats| stats.fenced),
     ("handed_over", "Partitions given to another coordinator", |stats| stats.handed_over),
     ("lapsed_gateways", "Gateways whose sessions lapsed together", |stats| stats.lapsed_gateways),
+    ("left_gateways", "Gateways that left in order", |stats| stats.left_gateways),
     ("old_reports", "Reports dropped as applied before", |stats| stats.old_reports),
     ("gaps", "Reports before which something was missing", |stats| stats.gaps),
     (

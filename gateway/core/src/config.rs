@@ -56,7 +56,7 @@ pub struct Config {
     #[serde(with = "herenow_protocol::duration")]
     pub token_leeway: Duration,
     /// How long sessions that ended are remembered for a new owner, which must go on with their grace. Default 60 s;
-    /// not shorter than any grace the coordinators give.
+    /// not shorter than any grace or moving window the coordinators give.
     #[serde(with = "herenow_protocol::duration")]
     pub ended_kept: Duration,
     /// Most sessions that ended are remembered of one partition, the latest ones. Default 500.

@@ -1,6 +1,7 @@
 //! The gateway itself: its state, its clockwork, and which rule each input goes to.
 
 use hashbrown::HashMap;
+use herenow_protocol::message::GatewayBeat;
 use herenow_protocol::{Epoch, MonoTime, Now, Origin, Partition, Placement, UserId, UserKey, WallTime};
 
 use crate::io::{BusEvent, Grants, Viewer};
@@ -67,7 +68,10 @@ pub struct Gateway {
     pub(crate) views: Vec<View>,
     pub(crate) watch: WatchIndex,
     pub(crate) pending: Pending,
-    pub(crate) draining: Option<u64>,
+    /// Since it was told to stop: the end of the window in which clients come back elsewhere.
+    pub(crate) draining: Option<MonoTime>,
+    /// It has said its last word.
+    pub(crate) left: bool,
     pub(crate) stats: Stats,
     scan_due: MonoTime,
     /// The last turn, by which a process finds that it stood still.
@@ -93,6 +97,7 @@ impl Gateway {
             live: 0,
             pending: Pending::default(),
             draining: None,
+            left: false,
             stats: Stats::default(),
             scan_due: now.mono,
             turned_at: now.mono,
@@ -126,6 +131,7 @@ impl Gateway {
             Input::Explain { ticket, user } => self.on_explain(ticket, &user, now, out),
             Input::List(request) => out.push(Output::Up(herenow_protocol::message::Up::List(request))),
             Input::Drain { within_ms } => self.drain(within_ms, now, out),
+            Input::Leave => self.leave(now, out),
         }
         self.flush_reports(now.mono, out);
     }
@@ -160,14 +166,15 @@ impl Gateway {
         }
     }
 
-    fn beat(&mut self, now: MonoTime, out: &mut Vec<Output>) {
+    pub(crate) fn beat(&mut self, now: MonoTime, out: &mut Vec<Output>) {
         self.beat_due = now.after(self.config.beat_interval);
         let digests = now >= self.digest_due;
         if digests {
             self.digest_due = now.after(self.config.digest_interval);
         }
         let views = &self.views;
-        out.push(Output::Beat(self.uplink.beat(|partition| epoch_of(views, partition), digests)));
+        let beat = self.uplink.beat(|partition| epoch_of(views, partition), digests);
+        out.push(Output::Beat(GatewayBeat { left: self.left, ..beat }));
     }
 
     /// Counts and sizes.
@@ -302,7 +309,7 @@ impl Gateway {
     }
 }
 
-fn epoch_of(views: &[View], partition: Partition) -> Epoch {
+pub(crate) fn epoch_of(views: &[View], partition: Partition) -> Epoch {
     views.get(partition.index()).map_or(Epoch::NONE, |view| view.epoch)
 }
 

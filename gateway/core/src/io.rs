@@ -140,6 +140,8 @@ pub enum Input {
         /// The length of the window.
         within_ms: u64,
     },
+    /// The process stops now: sessions that are left move too, and coordinators are told not to wait for this gateway.
+    Leave,
 }
 
 /// Everything a gateway can want done.

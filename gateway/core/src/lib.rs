@@ -10,6 +10,7 @@
 mod claim;
 mod config;
 mod deliver;
+mod drain;
 mod gateway;
 mod io;
 mod live;

@@ -6,6 +6,7 @@ use herenow_protocol::message::{Ending, SessionChange};
 use herenow_protocol::time::millis;
 use herenow_protocol::{Activity, MonoTime, Now, Partition, SessionNumber, UserKey, WallTime};
 
+use crate::drain::reconnect;
 use crate::gateway::Gateway;
 use crate::io::Viewer;
 use crate::session::Session;
@@ -63,8 +64,8 @@ impl Gateway {
             server_time: now.wall,
         });
         self.post(slot, &welcome, now, out);
-        if let Some(within_ms) = self.draining {
-            self.post(slot, &reconnect(within_ms), now, out);
+        if let Some(until) = self.draining {
+            self.post(slot, &reconnect(until, now), now, out);
         }
     }
 
@@ -206,6 +207,7 @@ impl Gateway {
     }
 
     fn finish(&mut self, slot: Slot, how: Ending, now: Now, out: &mut Vec<Output>) {
+        let how = self.ending(how);
         let Some(session) = self.session(slot) else { return };
         session.over = true;
         session.dirty = Vec::new();
@@ -268,17 +270,6 @@ impl Gateway {
         self.post(slot, &ServerFrame::TokenExpiring { expires_at }, now, out);
     }
 
-    pub(crate) fn drain(&mut self, within_ms: u64, now: Now, out: &mut Vec<Output>) {
-        self.draining = Some(within_ms);
-        for index in 0..self.sessions.len() {
-            if let Ok(slot) = u32::try_from(index).map(Slot)
-                && self.session(slot).is_some_and(|session| !session.over)
-            {
-                self.post(slot, &reconnect(within_ms), now, out);
-            }
-        }
-    }
-
     /// Sends a frame; a session that reads too slowly for its answers is closed.
     pub(crate) fn post(&mut self, slot: Slot, frame: &ServerFrame, now: Now, out: &mut Vec<Output>) {
         let most = self.config.max_outbox_bytes;
@@ -302,8 +293,4 @@ impl Gateway {
         self.stats.frame_errors += 1;
         self.post(slot, &ServerFrame::error(id, code, message), now, out);
     }
-}
-
-fn reconnect(within_ms: u64) -> ServerFrame {
-    ServerFrame::Reconnect { after_ms: 0, within_ms, reason: "shutdown".to_owned() }
 }

@@ -118,6 +118,20 @@ impl Uplink {
         }
     }
 
+    /// Sends every report that waits, window or not: nothing comes after it.
+    pub(crate) fn flush_all(
+        &mut self,
+        now: MonoTime,
+        epoch_seen: impl Fn(Partition) -> Epoch,
+        out: &mut impl FnMut(Up),
+    ) {
+        for partition in std::mem::take(&mut self.waiting) {
+            if let Some(stream) = self.streams.get_mut(&partition) {
+                stream.send(&self.origin, partition, epoch_seen(partition), now, out);
+            }
+        }
+    }
+
     /// Sends everything about a partition: what waits, then the whole, which replaces what the owner has.
     pub(crate) fn sync<'a>(
         &mut self,
@@ -158,7 +172,7 @@ impl Uplink {
             epoch_seen: epoch_seen(*p),
             digest: if digests { stream.digest() } else { None },
         };
-        GatewayBeat { origin: self.origin.clone(), streams: spoken.map(beat).collect() }
+        GatewayBeat { origin: self.origin.clone(), streams: spoken.map(beat).collect(), left: false }
     }
 }
 

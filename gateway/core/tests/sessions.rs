@@ -435,3 +435,57 @@ fn words_that_no_session_has_do_nothing() {
     assert_eq!(world.raw(7), None);
     assert_eq!(world.out, []);
 }
+
+#[test]
+fn who_goes_from_a_draining_gateway_moves_unless_it_took_its_leave_or_was_silent() {
+    let mut world = World::new();
+    for (slot, name) in (0..).zip(["ana", "bob", "cy", "dan"]) {
+        world.open(slot, name);
+    }
+    world.advance(secs(25));
+    world.frame(0, heartbeat(None));
+    world.frame(1, heartbeat(None));
+    world.frame(3, heartbeat(None));
+    world.out.clear();
+    world.handle(Input::Drain { within_ms: 9_000 });
+    world.close(0, Ending::Lost);
+    world.frame(1, ClientFrame::Bye {});
+    world.advance(secs(6));
+    assert_eq!(endings(&mut world), [Ending::Moving, Ending::Bye, Ending::Silent]);
+    assert_eq!(world.gateway.stats().sessions, 1, "dan is given the whole window");
+}
+
+#[test]
+fn who_comes_late_is_told_what_is_left_of_the_window() {
+    let mut world = World::new();
+    world.handle(Input::Drain { within_ms: 9_000 });
+    world.advance_ms(4_000);
+    world.open(0, "ana");
+    let away = ServerFrame::Reconnect { after_ms: 0, within_ms: 5_000, reason: "shutdown".to_owned() };
+    assert_eq!(world.frames(0).last(), Some(&away));
+}
+
+#[test]
+fn the_last_words_are_said_at_once_and_nothing_follows_but_them() {
+    let mut world = World::with(|config| config.report_window = secs(1));
+    world.open(0, "ana");
+    world.open(1, "bob");
+    world.handle(Input::Drain { within_ms: 100 });
+    world.advance_ms(100);
+    world.out.clear();
+    world.handle(Input::Leave);
+    let (reports, beats): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut world.out).into_iter().partition(|output| matches!(output, Output::Up(_)));
+    world.out = reports;
+    let changes = world.changes();
+    assert_eq!(changes.iter().filter(|c| matches!(c, SessionChange::Opened(_))).count(), 1, "bob waited");
+    let moved = |c: &&SessionChange| matches!(c, SessionChange::Closed { how: Ending::Moving, .. });
+    assert_eq!(changes.iter().filter(moved).count(), 2);
+    let left =
+        |output: &Output| matches!(output, Output::Beat(beat) if beat.left && beat.streams[0].seq == 2);
+    assert!(beats.len() == 1 && left(&beats[0]), "{beats:?}");
+    assert_eq!(world.gateway.stats().sessions, 0);
+    world.advance(secs(2));
+    let later = world.out.iter().filter(|output| matches!(output, Output::Beat(_)));
+    assert!(later.clone().count() > 0 && later.into_iter().all(|o| matches!(o, Output::Beat(b) if b.left)));
+}

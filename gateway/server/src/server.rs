@@ -226,15 +226,15 @@ async fn measure(shard: Rc<Shard>) {
 /// Tells every client to go, waits for them, closes who is left, and tells coordinators of the last that went.
 async fn drain(shard: &Rc<Shard>, window: Duration) {
     shard.start_drain();
-    shard.feed(Input::Drain { within_ms: millis(window) }, shard.now());
+    // A little less, so that those who come back when they are told are gone before the rest is closed.
+    let spread = window * 9 / 10;
+    shard.feed(Input::Drain { within_ms: millis(spread) }, shard.now());
     if tokio::time::timeout(window, empty(shard)).await.is_err() {
         shard.close_all(CloseCode::Shutdown);
         let patience = shard.common.config.timeouts.close + Duration::from_millis(500);
         let _ = tokio::time::timeout(patience, empty(shard)).await;
     }
-    // Nothing is added to what waits to be reported any more, so all of it is due after one window.
-    tokio::time::sleep(shard.common.config.core.report_window).await;
-    shard.feed_time(shard.now());
+    shard.feed(Input::Leave, shard.now());
     shard.measure();
 }
 

@@ -12,6 +12,8 @@ use super::{BusKind, Config, LoadError, Role};
 const SECRET_BYTES: usize = 32;
 /// Longest time over which clients are spread at the end.
 const LONGEST_WINDOW: Duration = Duration::from_secs(600);
+/// What who comes back last needs beyond the window.
+const MOVING_SLACK: Duration = Duration::from_secs(3);
 
 impl Config {
     /// Checks every range and relation, and that no secret is missing.
@@ -28,10 +30,10 @@ impl Config {
         if self.plays(Role::Coordinator) {
             self.coordinator.check().map_err(|error| LoadError::under("coordinator", &error))?;
         }
-        self.check_between_roles()?;
-        self.check_listeners()?;
         let long = self.shutdown.window > LONGEST_WINDOW;
-        ensure(!long, "shutdown.window", "must be at most 10min")
+        ensure(!long, "shutdown.window", "must be at most 10min")?;
+        self.check_between_roles()?;
+        self.check_listeners()
     }
 
     /// Checks all that [`Self::check`] does, and that the files it names can be used.
@@ -133,6 +135,11 @@ impl Config {
         longer("gateway.core.fresh_for", gateway.fresh_for, "coordinator.dead_after", dead)?;
         let remembered = gateway.ended_kept >= coordinator.grace_max;
         ensure(remembered, "gateway.core.ended_kept", "must not be shorter than coordinator.grace_max")?;
+        let remembered = gateway.ended_kept >= coordinator.moving_window;
+        ensure(remembered, "gateway.core.ended_kept", "must not be shorter than coordinator.moving_window")?;
+        let reason = "must be at least 3s longer than shutdown.window, over which clients are spread";
+        let spread = self.shutdown.window + MOVING_SLACK;
+        ensure(coordinator.moving_window >= spread, "coordinator.moving_window", reason)?;
         if self.cluster.bus == BusKind::Local {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one kind of frame among all")]
 
+pub mod balancer;
 pub mod http;
 pub mod raw;
 

@@ -454,7 +454,7 @@ impl Gateway {
         }
         let stream = StreamBeat { partition, seq, epoch_seen, digest: Some(digest) };
         let streams = if seq == 0 { Vec::new() } else { vec![stream] };
-        GatewayBeat { origin: self.origin.clone(), streams }
+        GatewayBeat { origin: self.origin.clone(), streams, left: false }
     }
 
     /// The process starts anew.

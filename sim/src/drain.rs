@@ -1,0 +1,102 @@
+//! A gateway that leaves in order: its clients are told to come back elsewhere, and nobody may see them go.
+
+use herenow_gateway_core as gateway;
+use herenow_gateway_core::Slot;
+use herenow_protocol::code::CloseCode;
+use herenow_protocol::message::Ending;
+
+use crate::client::Link;
+use crate::fault::Fault;
+use crate::net::Node;
+use crate::world::{Event, Heal, World};
+
+/// How soon a stopped process is looked at again that was to leave.
+const AGAIN_MS: u64 = 100;
+
+impl Fault {
+    /// Whether what only owners know may be lost by it.
+    pub(crate) const fn may_lose_what_owners_know(&self) -> bool {
+        match self {
+            Self::Crash(node, _) | Self::Freeze(node, _) | Self::Cut(node, ..) | Self::Die(node) => {
+                matches!(node, Node::Coordinator(_))
+            }
+            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail => true,
+            Self::Rush(..) | Self::WallJump(..) | Self::Drain(..) => false,
+        }
+    }
+}
+
+impl World {
+    /// Whether a client may be sent there by what stands before the gateways.
+    pub(crate) fn takes_clients(&self, gateway: usize) -> bool {
+        self.gateways[gateway].core.is_some() && !self.gateways[gateway].draining
+    }
+
+    /// SIGTERM.
+    pub(crate) fn drain(&mut self, gateway: usize, window: u64, back: u64) {
+        let process = &mut self.gateways[gateway];
+        if process.core.is_none() || process.frozen || process.draining {
+            return;
+        }
+        process.draining = true;
+        let within_ms = window.min(self.storm_ends().saturating_sub(self.now));
+        self.gateway_input(gateway, gateway::Input::Drain { within_ms });
+        let life = self.gateways[gateway].life;
+        self.at(self.now + within_ms, Event::Heal(Heal::Leave(gateway, life, back)));
+    }
+
+    /// The window is over: who is still there is closed, the last words are said, and the process ends.
+    pub(crate) fn leave(&mut self, gateway: usize, life: u64, back: u64) {
+        if self.gateways[gateway].life != life || self.gateways[gateway].core.is_none() {
+            return;
+        }
+        if self.gateways[gateway].frozen {
+            self.at(self.now + AGAIN_MS, Event::Heal(Heal::Leave(gateway, life, back)));
+            return;
+        }
+        if !self.owners_are_well() {
+            self.oracle.disturb(gateway, self.now);
+        }
+        self.oracle.left(gateway, true);
+        self.close_all(gateway);
+        self.gateway_input(gateway, gateway::Input::Leave);
+        self.gateways[gateway].core = None;
+        self.ghosts.retain(|(g, _)| *g != gateway);
+        let restart = (self.now + back).min(self.storm_ends());
+        self.at(restart, Event::Heal(Heal::Restart(Node::Gateway(gateway))));
+    }
+
+    fn close_all(&mut self, gateway: usize) {
+        let slots: Vec<(u32, usize)> =
+            self.slots.iter().filter(|((g, _), _)| *g == gateway).map(|((_, s), i)| (*s, *i)).collect();
+        for (slot, index) in slots {
+            if !self.clients[index].mute {
+                self.note_move(index);
+            }
+            self.gateway_input(gateway, gateway::Input::Closed(Slot(slot), Ending::Lost));
+            self.slots.remove(&(gateway, slot));
+            self.lose_link(index, Some(CloseCode::Shutdown.number()));
+        }
+    }
+
+    /// A client leaves a gateway that sends everybody elsewhere: it must be seen until it is back.
+    pub(crate) fn note_move(&mut self, index: usize) {
+        let client = &self.clients[index];
+        let stays = client
+            .sdk
+            .as_ref()
+            .is_some_and(|sdk| !matches!(sdk.state(), herenow_client_core::ConnectionState::Stopped(_)));
+        if let Link::Open { gateway, since, .. } = client.link
+            && self.gateways[gateway].draining
+            && stays
+        {
+            self.oracle.grace(client.user, gateway, since, self.now);
+        }
+    }
+
+    /// Nothing is wrong now by which an owner may miss what a gateway says.
+    fn owners_are_well(&self) -> bool {
+        let well = |c: &crate::process::Process<_>| c.core.is_some() && !c.frozen && c.cut_until <= self.now;
+        self.coordinators.iter().all(well) && self.net.loss == 0.0
+    }
+}
