@@ -216,7 +216,7 @@ fn relations_between_roles_name_their_key() {
     assert_eq!(refused(&long_grace).key, "gateway.core.ended_kept");
     let long_move = [("HERENOW__COORDINATOR__MOVING_WINDOW", "61s")];
     assert_eq!(refused(&long_move).key, "gateway.core.ended_kept");
-    let long_spread = [("HERENOW__SHUTDOWN__WINDOW", "12s 1ms")];
+    let long_spread = [("HERENOW__SHUTDOWN__WINDOW", "12s 100ms")];
     assert_eq!(refused(&long_spread).key, "coordinator.moving_window");
     let same = [("HERENOW__GATEWAY__LISTEN", "0.0.0.0:7000"), ("HERENOW__ADMIN__LISTEN", "127.0.0.1:7000")];
     assert_eq!(refused(&same).key, "admin.listen");

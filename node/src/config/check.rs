@@ -12,8 +12,6 @@ use super::{BusKind, Config, LoadError, Role};
 const SECRET_BYTES: usize = 32;
 /// Longest time over which clients are spread at the end.
 const LONGEST_WINDOW: Duration = Duration::from_secs(600);
-/// What who comes back last needs beyond the window.
-const MOVING_SLACK: Duration = Duration::from_secs(3);
 
 impl Config {
     /// Checks every range and relation, and that no secret is missing.
@@ -137,8 +135,8 @@ impl Config {
         ensure(remembered, "gateway.core.ended_kept", "must not be shorter than coordinator.grace_max")?;
         let remembered = gateway.ended_kept >= coordinator.moving_window;
         ensure(remembered, "gateway.core.ended_kept", "must not be shorter than coordinator.moving_window")?;
-        let reason = "must be at least 3s longer than shutdown.window, over which clients are spread";
-        let spread = self.shutdown.window + MOVING_SLACK;
+        let reason = "must be at least five quarters of shutdown.window, over which clients are spread";
+        let spread = self.shutdown.window * 5 / 4;
         ensure(coordinator.moving_window >= spread, "coordinator.moving_window", reason)?;
         if self.cluster.bus == BusKind::Local {
             return Ok(());
