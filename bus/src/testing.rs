@@ -62,7 +62,7 @@ impl NatsServer {
             if server.restart().await {
                 return server;
             }
-            log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+            log = server.log();
         }
         panic!("{} does not start:\n{log}", binary().display());
     }
@@ -99,6 +99,18 @@ impl NatsServer {
     /// When the server does not run.
     pub fn send_clients_away(&self) {
         self.signal("-USR2");
+    }
+
+    /// The id of its process, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// What it has written since it was started last.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     fn signal(&self, signal: &str) {

@@ -4,6 +4,7 @@
 //! proof that it bit, and a referee that compares every view with the truth.
 
 mod clients;
+mod dice;
 mod faults;
 mod fleet;
 mod journal;
@@ -11,6 +12,7 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod people;
+mod proxy;
 mod report;
 mod session;
 mod timers;
@@ -29,8 +31,8 @@ use clap::Args;
 use tokio::task::{JoinSet, LocalSet};
 
 pub(crate) use self::clients::ClientsArguments;
-use self::faults::{Bounds, Fault};
-use self::fleet::{EACH, Fleet, Owned};
+use self::faults::{Bounds, Fault, Rows, Scene};
+use self::fleet::{EACH, Fleet, Owned, Plan};
 use self::judge::{Window, judge};
 use self::report::{Judged, Report, Row};
 use self::timers::{MACHINE, Timers};
@@ -55,9 +57,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What to do.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The faults, in this order. Default: all
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// The faults, in this order, instead of `--rows`
+    #[arg(long, value_enum, value_delimiter = ',', conflicts_with = "rows")]
     faults: Vec<Fault>,
+    /// Which faults
+    #[arg(long, value_enum, default_value_t = Rows::All)]
+    rows: Rows,
     /// Users; most of them come and go, and every fifth has three devices
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(8..=900))]
     users: u16,
@@ -102,9 +107,14 @@ impl Arguments {
             set: self.set.clone(),
             rows: Vec::new(),
             invalid: Vec::new(),
+            skipped: Vec::new(),
         };
-        for fault in if self.faults.is_empty() { Fault::all() } else { self.faults.clone() } {
+        for fault in if self.faults.is_empty() { self.rows.faults() } else { self.faults.clone() } {
             let name = fault.name();
+            if let Some(why) = fault.skipped(self.nats.into()) {
+                report.skipped.push(format!("{name}: {why}"));
+                continue;
+            }
             writeln!(std::io::stderr(), "{name} …")?;
             let logs = self.logs.join(&name);
             // Fewer logs than of the last run must not leave the last run's behind.
@@ -126,7 +136,16 @@ impl Arguments {
 
     async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
         let timers = Timers::new(self.shorter);
-        let mut fleet = Fleet::start(program, logs, self.nats.into(), timers, &self.set).await?;
+        let plan = Plan {
+            program,
+            directory: logs,
+            servers: self.nats.into(),
+            timers,
+            planted: &self.set,
+            seed: self.seed,
+            shape: fault.shape(),
+        };
+        let mut fleet = Fleet::start(plan).await?;
         let issuer = fleet::issuer(fleet.secret());
         let users = people(self.users.into(), if fault.apart() { APART } else { 0 }, EACH);
         let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed, timers));
@@ -142,22 +161,25 @@ impl Arguments {
             tasks.spawn_local(watchers::watcher(Rc::clone(&world), number));
         }
         let mut clients = apart(&fleet, &world).await?;
+        fleet.settled().await?;
         calm(&world).await?;
 
         let from = world.now();
         tokio::time::sleep(BEFORE).await;
         let bounds = fault.bounds(timers);
-        let bite = fault.inject(&mut fleet, &world, clients.as_mut()).await?;
+        let mut scene = Scene { fleet: &mut fleet, world: &world, clients: clients.as_mut() };
+        let bite = fault.inject(&mut scene).await?;
         let recovery = recover(&world, bite.healed).await;
         tokio::time::sleep(AFTER).await;
         world.ending.set(true);
-        // Whoever was lost for good is off by then, and has been for as long as it may take to be seen.
-        tokio::time::sleep(timers.gateway_timeout + timers.grace + bounds.wrong + MACHINE).await;
+        decided(&world).await;
+        tokio::time::sleep(bounds.wrong + MACHINE).await;
 
         let to = world.now();
         while let Some(ended) = tasks.try_join_next() {
             ended.context("a client panicked")?;
         }
+        world.excuse_unseen(&bite.excused);
         if bounds.forgets_claims {
             world.journal.borrow_mut().may_forget_claims(bite.injected);
         }
@@ -215,6 +237,18 @@ async fn recover(world: &World, healed: Moment) -> Option<Duration> {
         tokio::time::sleep(LOOK).await;
     }
     Some(world.now() - healed)
+}
+
+/// Waits until of nobody it is still open whether it is there: who was lost for good is off by then.
+async fn decided(world: &World) {
+    let end = world.now() + world.timers.gateway_timeout + world.timers.grace + MACHINE;
+    let open = || {
+        let (journal, now) = (world.journal.borrow(), world.now());
+        (0..world.users.len()).any(|user| !journal.truth_at(user, now).is_sure())
+    };
+    while open() && world.now() < end {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn is_right(world: &World) -> bool {

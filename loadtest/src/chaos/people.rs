@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::dice::Dice;
 use super::session::{ATTEMPT, Listening, Session};
 use super::truth::{Claim, Doing, May, Moment, Person, Truth};
 use super::wire::{self, Activity, Heard};
-use super::world::{Dice, Habit, World};
+use super::world::{Habit, World};
 use crate::connection::{Closed, Writer};
 
 /// The code of a close after `bye`.
@@ -73,7 +74,7 @@ struct Plan {
 /// One device, for the whole scenario.
 pub(super) async fn actor(world: Rc<World>, user: usize, device: usize) {
     let dice = world.dice_of(user, device);
-    let gateway = (world.users[user].home + device) % world.gateways.len();
+    let gateway = world.gateway_of(user, device);
     let mut actor = Actor {
         world,
         user,

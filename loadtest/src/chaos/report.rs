@@ -73,6 +73,8 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     /// Scenarios that prove nothing, and why.
     pub(super) invalid: Vec<String>,
+    /// Scenarios that this machine cannot play, and why.
+    pub(super) skipped: Vec<String>,
 }
 
 /// All that a row is made of.
@@ -145,13 +147,17 @@ impl Judged<'_> {
             (verdict.phases[2].over_bound > 0, "wrong for too long after the fault"),
             (verdict.unexplained > 0, "unexplained transitions"),
             (verdict.unknown > self.bounds.unknown, "blind for too long"),
-            (self.recovery.is_none_or(|recovery| recovery > bound), "right too late after healing"),
+            (
+                self.recovery.is_none_or(|recovery| recovery > self.bounds.recovery),
+                "right too late after healing",
+            ),
             (forced > 0, "connections cut without need"),
             (verdict.wrong_at_end > 0, "views wrong at the end"),
             (verdict.changes == 0, "nothing changed, so nothing was judged"),
             (!self.journal.odd.is_empty(), "frames that break the protocol"),
         ];
-        checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned()).collect()
+        let missed = checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned());
+        missed.chain(self.bite.misses.iter().cloned()).collect()
     }
 
     fn offline_after(&self) -> Option<Duration> {
@@ -272,6 +278,7 @@ impl fmt::Display for Report {
                 writeln!(f, "    {trace}")?;
             }
         }
+        self.skipped.iter().try_for_each(|why| writeln!(f, "skipped: {why}"))?;
         self.invalid.iter().try_for_each(|why| writeln!(f, "invalid: {why}"))
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Timers {
     pub(super) heartbeat_timeout: Duration,
     /// A silent gateway is lost after this.
     pub(super) gateway_timeout: Duration,
-    /// A silent coordinator is lost after this.
-    pub(super) dead_after: Duration,
+    /// A coordinator beats this often.
+    pub(super) beat: Duration,
     /// What no owner confirmed for this long is unknown.
     pub(super) fresh_for: Duration,
 }
@@ -48,7 +48,7 @@ impl Timers {
             grace: coordinator.grace_period / shorter,
             heartbeat_timeout: gateway.heartbeat_timeout / shorter,
             gateway_timeout: coordinator.gateway_timeout / shorter,
-            dead_after: coordinator.dead_after / shorter,
+            beat: coordinator.heartbeat_interval / shorter,
             fresh_for: gateway.fresh_for / shorter,
         }
     }

@@ -125,12 +125,17 @@ struct Stretch {
 struct Device {
     /// In the order of time; each ends the one before.
     steps: Vec<Stretch>,
+    /// From one moment to another nobody could know what it does.
+    unseen: Vec<(Moment, Moment)>,
     /// Lost sessions that may be taken for living ones for a while, beside what the device does meanwhile.
     ghosts: Vec<Stretch>,
 }
 
 impl Device {
     fn at(&self, moment: Moment) -> May<Doing> {
+        if self.unseen.iter().any(|(from, to)| *from <= moment && moment < *to) {
+            return May::be(Doing::ALL);
+        }
         let gone = May::be(&[Doing::Gone]);
         let step = self.steps.iter().rfind(|step| step.from <= moment);
         let own = step.filter(|step| moment < step.until).map_or(gone, |step| step.may);
@@ -155,7 +160,9 @@ impl Device {
         self.steps
             .iter()
             .chain(&self.ghosts)
-            .flat_map(|stretch| [stretch.from, stretch.until])
+            .map(|stretch| (stretch.from, stretch.until))
+            .chain(self.unseen.iter().copied())
+            .flat_map(|(from, to)| [from, to])
             .filter(|edge| *edge < Moment::MAX)
     }
 }
@@ -208,6 +215,11 @@ impl Person {
     pub(super) fn haunt(&mut self, device: usize, from: Moment, may: May<Doing>, until: Moment) {
         let may = may.or(May::be(&[Doing::Gone]));
         self.devices[device].ghosts.push(Stretch { from, until, may });
+    }
+
+    /// Nobody is blamed for what is shown of the device from one moment to another.
+    pub(super) fn excuse(&mut self, device: usize, from: Moment, to: Moment) {
+        self.devices[device].unseen.push((from, to));
     }
 
     pub(super) fn claim(&mut self, at: Moment, may: May<Claim>) {
@@ -340,6 +352,18 @@ mod tests {
         person.set(0, s(2), Truth::Idle);
         use Status::{Idle, Online};
         assert_eq!(shown(&person), [(0, vec![Online]), (2, vec![Online, Idle]), (4, vec![Idle])]);
+    }
+
+    #[test]
+    fn what_nobody_could_see_excuses_every_answer_and_only_of_that_device() {
+        let mut person = Person::new(2);
+        person.set(0, s(0), Truth::On);
+        person.excuse(0, s(2), s(4));
+        use Status::{Idle, Offline, Online};
+        let want = [(0, vec![Online]), (2, vec![Online, Idle, Offline]), (4, vec![Online])];
+        assert_eq!(shown(&person), want);
+        person.set(1, s(3), Truth::On);
+        assert_eq!(shown(&person)[2..], [(3, vec![Online])]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::dice::Dice;
+use super::faults::Excuse;
 use super::journal::{Forced, Journal};
 use super::timers::Timers;
 use super::truth::{Moment, Truth};
@@ -110,7 +112,7 @@ impl World {
             users,
             journal: RefCell::new(Journal::new(names, watchers)),
             seed,
-            dice: RefCell::new(Dice(seed)),
+            dice: RefCell::new(Dice::new(seed)),
             ending: Cell::new(false),
             taken: RefCell::default(),
             stay_away: Cell::new(false),
@@ -126,6 +128,24 @@ impl World {
         self.journal.borrow_mut().set_truth(user, at, truth);
     }
 
+    /// Where a device connects first.
+    pub(super) fn gateway_of(&self, user: usize, device: usize) -> usize {
+        (self.users[user].home + device) % self.gateways.len()
+    }
+
+    /// Takes out of the record what nobody could have known.
+    pub(super) fn excuse_unseen(&self, excuses: &[Excuse]) {
+        let mut journal = self.journal.borrow_mut();
+        for excuse in excuses {
+            for (index, user) in self.users.iter().enumerate() {
+                let to = if user.habit.is_steady() { excuse.to } else { excuse.ghosts_to };
+                let own = |device: &usize| self.gateway_of(index, *device) == excuse.gateway;
+                let devices = (0..user.devices().len()).filter(own);
+                devices.for_each(|device| journal.person(index).excuse(device, excuse.from, to));
+            }
+        }
+    }
+
     pub(super) fn forced(&self, who: &str, gateway: usize, why: String) {
         let excused = self.taken.borrow().contains(&gateway);
         let forced = Forced { at: self.now(), who: who.to_owned(), gateway, why, excused };
@@ -139,8 +159,8 @@ impl World {
 
     /// What a device does follows from the seed and not from when others do something.
     pub(super) const fn dice_of(&self, user: usize, device: usize) -> Dice {
-        let mut dice = Dice(self.seed ^ ((user as u64) << 16) ^ ((device as u64) << 8));
-        Dice(dice.next())
+        let mut dice = Dice::new(self.seed ^ ((user as u64) << 16) ^ ((device as u64) << 8));
+        Dice::new(dice.next())
     }
 
     /// Whether a user changes nothing by itself.
@@ -151,25 +171,5 @@ impl World {
     /// Until when nobody is blamed for a session lost at this moment: its gateway may have to be given up first.
     pub(super) fn excuse(&self, at: Moment) -> Moment {
         at + self.timers.gateway_timeout + self.timers.grace
-    }
-}
-
-/// Numbers that follow from the seed (SplitMix64).
-#[derive(Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    /// A duration between two, in milliseconds.
-    pub(super) const fn between(&mut self, (least, most): (u64, u64)) -> Duration {
-        let span = most.saturating_sub(least);
-        Duration::from_millis(least + self.next() % if span == 0 { 1 } else { span })
-    }
-
-    const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }

@@ -1,0 +1,144 @@
+//! What may be seen of a fault.
+
+use std::time::Duration;
+
+use super::Fault;
+use crate::chaos::timers::{MACHINE, Timers};
+
+/// A watcher whose gateway ends may take this long to come back and to be told everything.
+const MOVE: Duration = Duration::from_millis(1_500);
+/// All gateways start again, and all clients come back.
+const STORM: Duration = Duration::from_secs(5);
+/// NATS servers that were cut from each other may take this long to find each other. No timer of the service.
+const ROUTES: Duration = Duration::from_secs(3);
+
+/// What may be seen of a fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::chaos) struct Bounds {
+    /// The longest that anybody may be shown wrongly.
+    pub(in crate::chaos) wrong: Duration,
+    /// Until all is right again after healing.
+    pub(in crate::chaos) recovery: Duration,
+    /// The most time of one pair that may be unknown.
+    pub(in crate::chaos) unknown: Duration,
+    /// How late a truth may be told.
+    pub(in crate::chaos) late: Duration,
+    /// Owners may be lost, and with them the claims of their users, which nobody else keeps.
+    pub(in crate::chaos) forgets_claims: bool,
+}
+
+impl Bounds {
+    /// Nobody is cut off, and all is right within this.
+    const fn seen_within(wrong: Duration) -> Self {
+        Self { wrong, recovery: wrong, unknown: Duration::ZERO, late: wrong, forgets_claims: false }
+    }
+
+    const fn but_unknown(self, unknown: Duration) -> Self {
+        Self { unknown, ..self }
+    }
+
+    /// Some cannot be told of the truth for so long.
+    fn after(self, outage: Duration) -> Self {
+        Self { late: self.late + outage, ..self }
+    }
+}
+
+impl Fault {
+    /// What the published promises allow, with timers some times shorter.
+    pub(in crate::chaos) fn bounds(self, timers: Timers) -> Bounds {
+        Bounds { forgets_claims: !self.keeps_owners(), ..self.times(timers) }
+    }
+
+    /// Whether no coordinator is lost or cut off.
+    const fn keeps_owners(self) -> bool {
+        matches!(
+            self,
+            Self::None
+                | Self::ClientFreeze
+                | Self::ClientKill
+                | Self::GatewayKillAway
+                | Self::GatewayKillReturn
+                | Self::GatewayDrain
+                | Self::GatewayCut
+                | Self::GatewayRefused
+                | Self::GatewayDeaf
+                | Self::GatewayMute
+                | Self::GatewayFreezeShort
+                | Self::GatewayFreezeLong
+                | Self::GatewayTwice
+                | Self::NatsSlowConsumer
+                | Self::ReconnectStorm
+                | Self::ClockJump
+        )
+    }
+
+    fn times(self, timers: Timers) -> Bounds {
+        let seconds = |seconds| timers.scaled(Duration::from_secs(seconds));
+        let within = |promise| Bounds::seen_within(seconds(promise));
+        // Cut off so long, and right so many seconds later: what is not confirmed is unknown in between.
+        let cut = |outage, promise| {
+            let outage = timers.short(outage);
+            let unknown = (outage + seconds(promise)).saturating_sub(timers.fresh_for);
+            within(promise).but_unknown(unknown).after(outage)
+        };
+        let wrong_for = |outage, promise| {
+            let outage = timers.short(outage);
+            Bounds { wrong: seconds(promise) + outage, ..within(promise).after(outage) }
+        };
+        match self {
+            Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump => within(1),
+            Self::GatewayKillReturn | Self::GatewayKillAway | Self::GatewayDrain => {
+                within(1).but_unknown(MOVE)
+            }
+            Self::CoordinatorKill
+            | Self::CoordinatorFreeze
+            | Self::CoordinatorCut
+            | Self::CoordinatorLoop
+            | Self::JetstreamFull
+            | Self::NatsKillOne
+            | Self::BusDelay
+            | Self::BusTwice => within(2),
+            // While one machine's link is found dead (1.5 s) nobody can know.
+            Self::NatsFreeze => within(4),
+            Self::BusLoss1 | Self::BusLoss10 => {
+                let wrong = timers.beat + MACHINE;
+                Bounds { recovery: MACHINE, ..Bounds::seen_within(wrong) }
+            }
+            Self::NatsRestart => cut(30, 5),
+            Self::NatsAway => cut(60, 5),
+            Self::GatewayCut => cut(60, 2),
+            Self::GatewayRefused | Self::GatewayDeaf | Self::GatewayMute => cut(30, 2),
+            // Watchers of the frozen gateway hear nothing at all, until they ask and go elsewhere.
+            Self::GatewayFreezeLong => within(5).but_unknown(timers.short(60) + MOVE).after(timers.short(60)),
+            Self::GatewayFreezeShort => wrong_for(5, 3),
+            Self::NatsSlowConsumer => wrong_for(30, 3),
+            // A new owner listens for 5.5 s, after 1 s to be ready, before it says who is offline.
+            Self::CoordinatorsCold => Bounds { wrong: seconds(3), ..cut(15, 9) },
+            Self::NatsSplit => {
+                let bounds = wrong_for(10, 2);
+                Bounds { wrong: bounds.wrong + ROUTES, recovery: bounds.recovery + ROUTES, ..bounds }
+            }
+            Self::ReconnectStorm => within(2).but_unknown(STORM),
+            Self::SuspendAll => wrong_for(30, 5).but_unknown(timers.short(30) + STORM),
+            Self::GatewayTwice => within(5).but_unknown(STORM),
+            Self::CpuStarved => within(5).but_unknown(STORM),
+            Self::RollingRestart => within(2).but_unknown(MOVE * 3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_the_default_timers_bounds_are_those_published() {
+        let bounds = |fault: Fault| fault.bounds(Timers::new(1));
+        assert_eq!(bounds(Fault::ClientFreeze).wrong, Duration::from_secs(1));
+        assert_eq!(bounds(Fault::CoordinatorKill).wrong, Duration::from_secs(2));
+        assert_eq!(bounds(Fault::NatsRestart).recovery, Duration::from_secs(5));
+        assert_eq!(bounds(Fault::GatewayCut).recovery, Duration::from_secs(2));
+        assert_eq!(bounds(Fault::BusLoss10).wrong, Duration::from_millis(1_250));
+        assert_eq!(bounds(Fault::BusLoss10).recovery, Duration::from_secs(1));
+    }
+}
