@@ -4,11 +4,16 @@
 //! transitions go to every gateway with a watcher there. Each stream is numbered, and whoever finds a gap asks for
 //! full values, which replace: nothing is ever merged.
 
+mod interest;
+
 use std::hash::{Hash as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
+pub use self::interest::{
+    Advance, Advanced, Audit, Audited, Interest, InterestBeat, InterestBody, UsersDigest,
+};
 use crate::code::ErrorCode;
 use crate::frame::ManualStatus;
 use crate::{
@@ -31,6 +36,10 @@ pub enum Up {
     Explain(ExplainRequest),
     /// Asks for a page of everybody known in the partition, answered to a backend directly.
     List(ListRequest),
+    /// Whom this gateway has watchers for.
+    Interest(Interest),
+    /// Some of the values that this gateway believes.
+    Audit(Audit),
 }
 
 impl Up {
@@ -44,6 +53,8 @@ impl Up {
             Self::Claim(m) => m.partition,
             Self::Explain(m) => m.partition,
             Self::List(m) => m.partition,
+            Self::Interest(m) => m.partition,
+            Self::Audit(m) => m.partition,
         }
     }
 }
@@ -358,6 +369,26 @@ pub enum ToGateway {
         /// The life that is asked; another one ignores it.
         incarnation: Incarnation,
     },
+    /// State whom you have watchers for in a partition: messages of interest were lost, or never came.
+    Reinterest {
+        /// Of which partition.
+        partition: Partition,
+        /// The owner's epoch.
+        epoch: Epoch,
+        /// The life that is asked; another one ignores it.
+        incarnation: Incarnation,
+    },
+    /// Transitions of users with watchers at this gateway: its own stream, with numbers of its own.
+    Delta(Delta),
+    /// The numbers of that stream moved on.
+    Advanced(Advanced),
+    /// Values of an audit are not the owner's: pull.
+    Differs {
+        /// Of which partition.
+        partition: Partition,
+        /// The owner's epoch.
+        epoch: Epoch,
+    },
     /// One page of the answer to a pull.
     Snapshot(Snapshot),
     /// A claim was dealt with.
@@ -454,6 +485,8 @@ pub struct OwnedBeat {
     pub n: u64,
     /// Whether it may state that somebody is offline.
     pub settled: bool,
+    /// It wants to know whom each gateway has watchers for, and sends each only that.
+    pub by_user: bool,
 }
 
 /// A gateway's sign of life, to all coordinators.
@@ -465,6 +498,8 @@ pub struct GatewayBeat {
     pub streams: Vec<StreamBeat>,
     /// It is the last beat of this life: every client was told to come back elsewhere, and nothing follows.
     pub left: bool,
+    /// What it has stated to owners that send by user.
+    pub interests: Vec<InterestBeat>,
 }
 
 /// One upward stream in a gateway's beat.

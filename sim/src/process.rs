@@ -77,12 +77,13 @@ impl World {
         self.subscribed.insert(node, BTreeSet::new());
         match node {
             Node::Coordinator(i) => {
+                let interest_by_user_from = self.interest_by_user_from();
                 let process = &mut self.coordinators[i];
                 process.life += 1;
                 let id = name("c", i);
                 let incarnation = Incarnation(process.life);
                 let now = process.now(self.now);
-                let config = coordinator::Config::default();
+                let config = coordinator::Config { interest_by_user_from, ..coordinator::Config::default() };
                 let core =
                     coordinator::Coordinator::new(config, id, incarnation, self.placement.clone(), seed, now);
                 process.core = Some(core);
@@ -102,6 +103,15 @@ impl World {
         let life = self.life(node);
         self.alarms.remove(&node);
         self.at(self.now, Event::Wake(node, life));
+    }
+
+    /// R10: worlds at level 1, at level 2, and such that change between them as gateways come and go.
+    fn interest_by_user_from(&self) -> u32 {
+        match self.seed % 4 {
+            0 => 0,
+            1 => u32::try_from(self.gateways.len()).unwrap_or(u32::MAX),
+            _ => 1,
+        }
     }
 
     fn load_arbiter(&mut self, index: usize) {

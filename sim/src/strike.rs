@@ -45,6 +45,7 @@ impl World {
 
     /// False when it is dead already.
     fn kill(&mut self, node: Node) -> bool {
+        self.take_counts(node);
         let alive = match node {
             Node::Coordinator(i) => self.coordinators[i].core.take().is_some(),
             Node::Gateway(i) => self.gateways[i].core.take().is_some(),

@@ -196,8 +196,12 @@ impl World {
             self.happen(event);
         }
         self.now = end;
-        let cores = self.coordinators.iter().filter_map(|process| process.core.as_ref());
-        self.oracle.sets(cores.map(|core| core.stats().digest_mismatches).sum(), end);
+        for index in 0..self.coordinators.len() {
+            self.take_counts(Node::Coordinator(index));
+        }
+        for index in 0..self.gateways.len() {
+            self.take_counts(Node::Gateway(index));
+        }
         self.oracle.judge(&self.clients, end);
         Report {
             seed: self.seed,
@@ -206,6 +210,25 @@ impl World {
             transitions: self.oracle.seen,
             faults: self.faults,
             claims: self.claims,
+        }
+    }
+
+    /// What a core itself counts as broken, in production too: looked at before it dies.
+    pub(crate) fn take_counts(&mut self, node: Node) {
+        let (oracle, now) = (&mut self.oracle, self.now);
+        match node {
+            Node::Coordinator(index) => {
+                let Some(stats) = self.coordinators[index].core.as_ref().map(|core| core.stats()) else {
+                    return;
+                };
+                oracle.counted("I6", stats.sets_differed, "a set differed at equal numbers", now);
+                oracle.counted("I9", stats.values_differed, "a value differed at equal numbers", now);
+            }
+            Node::Gateway(index) => {
+                let Some(stats) = self.gateways[index].core.as_ref().map(|core| core.stats()) else { return };
+                oracle.counted("I1", stats.versions_doubled, "one version had two values", now);
+                oracle.counted("I2", stats.owners_doubled, "two spoke under one epoch", now);
+            }
         }
     }
 

@@ -66,6 +66,14 @@ pub struct Config {
     /// How long an owner waits before it gives a partition to a coordinator that joined. Default 2 s.
     #[serde(with = "herenow_protocol::duration")]
     pub hand_over_after: Duration,
+    /// From how many gateways on each is sent only the changes of users that are watched there (level 2 of interest);
+    /// with fewer, each is sent all changes of the partitions in which it has a watcher. It goes back below three
+    /// quarters of this. Default 50: below, a user with a hundred watchers is watched at nearly every gateway. 1: always;
+    /// 0: never.
+    pub interest_by_user_from: u32,
+    /// Most users with a watcher of which an owner knows at which gateways, in one partition; beyond, everything is sent
+    /// to everybody. Default 200,000.
+    pub max_watched_per_partition: usize,
     /// Most users known in one partition; the longest offline are forgotten first. Default 100,000.
     pub max_users_per_partition: usize,
     /// Most sessions of one user that count. Default 50.
@@ -98,6 +106,8 @@ impl Default for Config {
             record_timeout: Duration::from_millis(300),
             resync_timeout: Duration::from_millis(400),
             hand_over_after: Duration::from_secs(2),
+            interest_by_user_from: 50,
+            max_watched_per_partition: 200_000,
             max_users_per_partition: 100_000,
             max_sessions_per_user: 50,
             publish_devices: false,

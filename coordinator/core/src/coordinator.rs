@@ -48,8 +48,15 @@ pub struct Stats {
     pub old_reports: u64,
     /// Reports before which something was missing.
     pub gaps: u64,
-    /// Sets of sessions that differed from their gateway's at equal numbers; more than none is a slip of a program.
-    pub digest_mismatches: u64,
+    /// Sets that differed from their gateway's at equal numbers (I6): of sessions, or of watched users. More than none
+    /// is a slip of a program.
+    pub sets_differed: u64,
+    /// Values that a gateway took for current and were not the owner's at equal numbers (I9). The same.
+    pub values_differed: u64,
+    /// Owned partitions of which each gateway is sent only what is watched there now.
+    pub selective: u64,
+    /// Users with a watcher anywhere, as gateways have told.
+    pub watched_users: u64,
     /// Syncs asked for.
     pub resyncs: u64,
     /// Syncs applied.
@@ -65,20 +72,22 @@ pub struct Stats {
 /// One coordinator; see the crate's page.
 #[derive(Debug)]
 pub struct Coordinator {
-    config: Config,
-    id: CoordinatorId,
+    pub(crate) config: Config,
+    pub(crate) id: CoordinatorId,
     incarnation: Incarnation,
     started: MonoTime,
     peers: Peers,
-    gateways: Gateways,
-    ownership: Ownership,
+    pub(crate) gateways: Gateways,
+    pub(crate) ownership: Ownership,
     beat_number: u64,
     beat_due: MonoTime,
     was_isolated: bool,
     frozen: bool,
     draining: bool,
+    /// R10: gateways are sent only what is watched there.
+    pub(crate) by_user: bool,
     now: MonoTime,
-    stats: Stats,
+    pub(crate) stats: Stats,
 }
 
 impl Coordinator {
@@ -105,6 +114,7 @@ impl Coordinator {
             was_isolated: false,
             frozen: false,
             draining: false,
+            by_user: false,
             now: now.mono,
             stats: Stats::default(),
         }
@@ -181,6 +191,8 @@ impl Coordinator {
             stats.partitions += 1;
             stats.settled += u64::from(state.settled);
             stats.users += state.users.len() as u64;
+            stats.selective += u64::from(state.selective);
+            stats.watched_users += state.interests.len() as u64;
         }
         stats
     }
@@ -210,6 +222,7 @@ impl Coordinator {
             self.lapse_dead(now);
         }
         self.repair(now.mono, out);
+        self.choose_level(out);
         self.settle(now);
         self.place(now, out);
     }
@@ -237,7 +250,11 @@ impl Coordinator {
         self.beat_number += 1;
         self.beat_due = now.after(self.config.heartbeat_interval);
         // One who is deaf may still be heard. It vouches for nothing, and leaves its partitions to who can hear.
-        let owned = if self.peers.isolated(now) { Vec::new() } else { self.ownership.beat() };
+        let isolated = self.peers.isolated(now);
+        let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user) };
+        if !isolated {
+            self.level_streams(out);
+        }
         out.push(Output::Beat(CoordinatorBeat {
             id: self.id.clone(),
             incarnation: self.incarnation,
@@ -293,6 +310,7 @@ impl Coordinator {
             self.compare(&beat.origin, stream.partition, stream.seq, now.mono, out);
             self.check_digest(&beat.origin, stream, now.mono, out);
         }
+        self.compare_interests(beat, now.mono, out);
         self.confirm_silent(beat, now.mono, out);
     }
 
@@ -331,7 +349,7 @@ impl Coordinator {
         let stream = state.streams.get(&origin.gateway);
         let same = |s: &&Stream| s.incarnation == origin.incarnation && s.synced && s.last == beat.seq;
         if stream.filter(same).is_some_and(|stream| stream.digest() != digest) {
-            self.stats.digest_mismatches += 1;
+            self.stats.sets_differed += 1;
             self.ask(origin, beat.partition, now, out);
         }
     }
@@ -384,10 +402,16 @@ impl Coordinator {
     fn hear(&mut self, origin: &Origin, now: Now) -> bool {
         match self.gateways.hear(origin, now.mono) {
             Hearing::Same => true,
+            Hearing::New => {
+                // Nobody knows yet what is watched there: everything goes to everybody until it says so.
+                self.ownership.all_owned().for_each(|state| state.selective = false);
+                true
+            }
             Hearing::Ghost => false,
             Hearing::Reborn(before) => {
                 let earlier = Origin { gateway: origin.gateway.clone(), incarnation: before };
                 self.lapse(&earlier, now);
+                self.ownership.all_owned().for_each(|state| state.selective = false);
                 true
             }
         }
@@ -471,7 +495,9 @@ impl Coordinator {
             Up::Explain(request) => state.answer_explain(&self.id, &request, now.mono, &self.config, out),
             Up::List(request) if isolated => out.push(refuse_list(request)),
             Up::List(request) => state.answer_list(request, out),
-            Up::Pull(_) => {}
+            Up::Interest(interest) => self.on_interest(interest, now.mono, out),
+            Up::Audit(audit) if !isolated => self.on_audit(&audit, out),
+            Up::Pull(_) | Up::Audit(_) => {}
         }
     }
 

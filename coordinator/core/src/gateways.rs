@@ -43,8 +43,10 @@ pub(crate) struct Gateways {
 /// What hearing a gateway means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hearing {
-    /// The life that was known, or the first one.
+    /// The life that was known.
     Same,
+    /// It was not known.
+    New,
     /// A later life: the earlier one is over.
     Reborn(Incarnation),
     /// An earlier life: ignore it.
@@ -57,9 +59,12 @@ impl Gateways {
         if self.left.get(&origin.gateway).is_some_and(|(life, _)| origin.incarnation <= *life) {
             return Hearing::Ghost;
         }
-        let fresh =
-            || Heard { incarnation: origin.incarnation, at: now, left_at: None, wave: Wave::default() };
-        let heard = self.known.entry(origin.gateway.clone()).or_insert_with(fresh);
+        let Some(heard) = self.known.get_mut(&origin.gateway) else {
+            let incarnation = origin.incarnation;
+            let heard = Heard { incarnation, at: now, left_at: None, wave: Wave::default() };
+            self.known.insert(origin.gateway.clone(), heard);
+            return Hearing::New;
+        };
         let before = heard.incarnation;
         if origin.incarnation < before {
             return Hearing::Ghost;
@@ -176,6 +181,7 @@ mod tests {
         let mut gateways = Gateways::default();
         let old = origin("g");
         let new = Origin { incarnation: Incarnation(2), ..old.clone() };
+        assert_eq!(gateways.hear(&old, at(0)), Hearing::New);
         assert_eq!(gateways.hear(&old, at(0)), Hearing::Same);
         assert_eq!(gateways.hear(&new, at(1)), Hearing::Reborn(Incarnation(1)));
         assert_eq!(gateways.hear(&old, at(2)), Hearing::Ghost);

@@ -13,6 +13,7 @@ use herenow_protocol::{
 };
 
 use crate::derive::{Derived, Rule, derive};
+use crate::interest::Interests;
 use crate::moving::moving_until;
 use crate::session::{Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
@@ -35,6 +36,10 @@ pub(crate) struct PartitionState {
     pub(crate) misplaced_since: Option<MonoTime>,
     pub(crate) users: HashMap<UserKey, User>,
     pub(crate) streams: BTreeMap<GatewayId, Stream>,
+    /// R10, level 2: whom each gateway has watchers for.
+    pub(crate) interests: Interests,
+    /// Everybody's interest is known, so that each gateway is sent only what is watched there.
+    pub(crate) selective: bool,
     timers: BTreeSet<(MonoTime, UserKey)>,
     pub(crate) outbox: Outbox,
 }
@@ -62,6 +67,8 @@ impl PartitionState {
             misplaced_since: None,
             users: HashMap::new(),
             streams: BTreeMap::new(),
+            interests: Interests::default(),
+            selective: false,
             timers: BTreeSet::new(),
             outbox: Outbox::default(),
         }
@@ -169,6 +176,7 @@ impl PartitionState {
     /// Every session of a gateway was lost with it (R6), or belongs to an earlier life of it (R5).
     pub(crate) fn lapse(&mut self, origin: &Origin, grace: MonoTime, now: Now, config: &Config) {
         let stream = self.streams.remove(&origin.gateway);
+        self.interests.forget(&origin.gateway);
         if stream.as_ref().is_none_or(|stream| !stream.synced) {
             self.hold_until = self.hold_until.max(grace);
         }

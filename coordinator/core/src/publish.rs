@@ -1,10 +1,11 @@
 //! How transitions leave (R9, R13): in numbered deltas for gateways, in numbered batches for backends.
 
 use herenow_protocol::api::{Change, Changes};
-use herenow_protocol::message::Delta;
+use herenow_protocol::message::{Delta, Entry, ToGateway};
 use herenow_protocol::{CoordinatorId, MonoTime};
 
 use crate::partition::PartitionState;
+use crate::selective::send_levels;
 use crate::{Config, Output};
 
 /// Most entries of one delta: with the longest texts, twice each, a message stays under its limit.
@@ -39,11 +40,27 @@ impl PartitionState {
     }
 
     fn publish_deltas(&mut self, from: &CoordinatorId, out: &mut Vec<Output>) {
-        let mut prev = self.outbox.published;
-        let mut entries = std::mem::take(&mut self.outbox.entries).into_iter().peekable();
+        let entries = std::mem::take(&mut self.outbox.entries);
+        if self.selective {
+            for (gateway, prev, entries) in self.interests.sort(&entries, self.n) {
+                let send = |delta| out.push(Output::ToGateway(gateway.clone(), ToGateway::Delta(delta)));
+                self.pages(from, prev, entries, send);
+            }
+        } else {
+            // The next goes to everybody: nobody shall miss what was not for it.
+            send_levels(from, self.level(), out);
+            self.pages(from, self.outbox.published, entries, |delta| out.push(Output::Down(delta)));
+            self.interests.note_broadcast(self.n);
+        }
+    }
+
+    /// One stream's next deltas, from the number it ended at to the present one.
+    fn pages(&self, from: &CoordinatorId, prev: u64, entries: Vec<Entry>, mut send: impl FnMut(Delta)) {
+        let mut prev = prev;
+        let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
             let page: Vec<_> = entries.by_ref().take(DELTA_ENTRIES).collect();
-            let end = page.last().map_or(self.n, herenow_protocol::message::Entry::n);
+            let end = page.last().map_or(self.n, Entry::n);
             let last = if entries.peek().is_some() { end } else { self.n };
             let delta = Delta {
                 from: from.clone(),
@@ -53,7 +70,7 @@ impl PartitionState {
                 last,
                 entries: page,
             };
-            out.push(Output::Down(delta));
+            send(delta);
             prev = last;
         }
     }

@@ -89,10 +89,10 @@ fn a_lost_last_report_is_found_by_the_beat_after_some_patience() {
 fn a_set_that_went_wrong_without_a_lost_message_is_found_by_its_digest() {
     let mut world = online();
     world.beat_of(0);
-    assert_eq!((world.resyncs().len(), world.core.stats().digest_mismatches), (0, 0));
+    assert_eq!((world.resyncs().len(), world.core.stats().sets_differed), (0, 0));
     world.gateways[0].sessions.remove(&1);
     world.beat_of(0);
-    assert_eq!((world.resyncs().len(), world.core.stats().digest_mismatches), (1, 1));
+    assert_eq!((world.resyncs().len(), world.core.stats().sets_differed), (1, 1));
 }
 
 #[test]

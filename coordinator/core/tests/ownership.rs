@@ -336,7 +336,8 @@ fn a_process_that_stood_still_trusts_only_a_beat_that_it_sends_afterwards() {
     let number = old.map_or(2, |beat| beat.number);
     world.ms += 20_000;
     // What piled up meanwhile is read first: its own beat from before.
-    let owned = vec![OwnedBeat { partition: PARTITION, epoch: world.epoch(), n: 0, settled: true }];
+    let owned =
+        vec![OwnedBeat { partition: PARTITION, epoch: world.epoch(), n: 0, settled: true, by_user: false }];
     let (id, incarnation) = (process("me"), Incarnation(1));
     world.handle(Input::Beat(CoordinatorBeat { id, incarnation, number, ready: true, owned }));
     assert!(world.core.stats().isolated);

@@ -18,10 +18,16 @@ type Size = Gauge<u64, AtomicU64>;
 type Read = fn(&Stats) -> u64;
 
 /// What the core has now: name, help, where it stands.
-const SIZES: [(&str, &str, Read); 8] = [
+const SIZES: [(&str, &str, Read); 10] = [
     ("partitions", "Partitions owned now", |stats| stats.partitions),
     ("partitions_settled", "Owned partitions that may state that somebody is offline", |stats| stats.settled),
     ("users", "Users known now", |stats| stats.users),
+    (
+        "partitions_selective",
+        "Owned partitions of which each gateway is sent only what is watched there",
+        |stats| stats.selective,
+    ),
+    ("watched_users", "Users with a watcher, as gateways have told", |stats| stats.watched_users),
     ("gateways", "Gateways heard of now", |stats| stats.gateways),
     ("gateways_stale", "Gateways that are silent now", |stats| stats.stale_gateways),
     ("coordinators", "Coordinators heard of now, this one included", |stats| stats.coordinators),
@@ -30,7 +36,7 @@ const SIZES: [(&str, &str, Read); 8] = [
 ];
 
 /// What the core counted since it began: name, help, where it stands.
-const COUNTS: [(&str, &str, Read); 14] = [
+const COUNTS: [(&str, &str, Read); 13] = [
     ("claims", "Partitions claimed", |stats| stats.claims),
     ("claims_without_record", "Claims that stand without the arbiter", |stats| stats.claims_without_record),
     ("fenced", "Partitions let go to a higher epoch", |stats| stats.fenced),
@@ -39,11 +45,6 @@ const COUNTS: [(&str, &str, Read); 14] = [
     ("left_gateways", "Gateways that left in order", |stats| stats.left_gateways),
     ("old_reports", "Reports dropped as applied before", |stats| stats.old_reports),
     ("gaps", "Reports before which something was missing", |stats| stats.gaps),
-    (
-        "digest_mismatches",
-        "Sets of sessions that differed from their gateway's at equal numbers: a slip of a program",
-        |stats| stats.digest_mismatches,
-    ),
     ("stalls", "Times the process was found to have stood still", |stats| stats.stalls),
     ("resyncs", "Syncs asked for", |stats| stats.resyncs),
     ("syncs", "Syncs applied", |stats| stats.syncs),
@@ -51,11 +52,16 @@ const COUNTS: [(&str, &str, Read); 14] = [
     ("changes", "Changes published", |stats| stats.changes),
 ];
 
+/// Invariants that a coordinator checks itself, by their ids; docs/ARCHITECTURE.md tells them.
+const VIOLATIONS: [(&str, Read); 2] =
+    [("I6", |stats| stats.sets_differed), ("I9", |stats| stats.values_differed)];
+
 /// The metrics; clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     sizes: [Size; SIZES.len()],
     counts: [Counter; COUNTS.len()],
+    violations: Family<Label, Counter>,
     transitions: Family<Label, Counter>,
     publish_failures: Family<Label, Counter>,
     oversized: Counter,
@@ -74,6 +80,7 @@ impl Metrics {
         let made = Self {
             sizes: Default::default(),
             counts: Default::default(),
+            violations: Family::default(),
             transitions: Family::default(),
             publish_failures: Family::default(),
             oversized: Counter::default(),
@@ -96,6 +103,8 @@ impl Metrics {
         for ((name, help, _), count) in COUNTS.iter().zip(&self.counts) {
             to.register(*name, *help, count.clone());
         }
+        let help = "Invariants found broken, by id: a slip of a program, to be reported";
+        to.register("invariant_violations", help, self.violations.clone());
         to.register("transitions", "Transitions published, by cause", self.transitions.clone());
         to.register("publish_failures", "Messages the bus refused, by reason", self.publish_failures.clone());
         to.register("oversized_messages", "Messages over the limit, not sent", self.oversized.clone());
@@ -117,6 +126,10 @@ impl Metrics {
             size.set(read(stats));
         }
         for ((_, _, read), count) in COUNTS.iter().zip(&self.counts) {
+            count.inner().store(read(stats), Ordering::Relaxed);
+        }
+        for (invariant, read) in VIOLATIONS {
+            let count = self.violations.get_or_create(&[("invariant", invariant)]);
             count.inner().store(read(stats), Ordering::Relaxed);
         }
     }

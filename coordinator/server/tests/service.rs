@@ -126,7 +126,11 @@ async fn a_report_becomes_a_delta_a_change_and_a_transition() {
     let mut downs = bus.subscribe(&subject::down(partition), None).await.unwrap();
     let mut changes = bus.subscribe(&subject::changes(partition), None).await.unwrap();
     let mut inbox = bus.subscribe(&subject::gateway(&origin().gateway), None).await.unwrap();
-    send(&bus, subject::GATEWAY_BEATS, &GatewayBeat { origin: origin(), streams: vec![], left: false });
+    send(
+        &bus,
+        subject::GATEWAY_BEATS,
+        &GatewayBeat { origin: origin(), streams: vec![], interests: vec![], left: false },
+    );
     let epoch_seen = sync(&bus, &mut inbox, partition).await;
     let report = Report { origin: origin(), partition, epoch_seen, seq: 1, changes: vec![opened(&user)] };
     send(&bus, &subject::up(partition), &Up::Report(report));
@@ -204,7 +208,11 @@ async fn a_subscription_that_fails_is_tried_again() {
     let server = server.await.unwrap();
     owns(&server, 4).await;
     let mut inbox = bus.subscribe(&subject::gateway(&origin().gateway), None).await.unwrap();
-    send(&bus, subject::GATEWAY_BEATS, &GatewayBeat { origin: origin(), streams: vec![], left: false });
+    send(
+        &bus,
+        subject::GATEWAY_BEATS,
+        &GatewayBeat { origin: origin(), streams: vec![], interests: vec![], left: false },
+    );
     // It asks again until it hears the answer, and it hears the answer once it listens.
     let mut beats = bus.subscribe(subject::COORDINATOR_BEATS, None).await.unwrap();
     let heard = async {
@@ -213,7 +221,7 @@ async fn a_subscription_that_fails_is_tried_again() {
             send(
                 &bus,
                 subject::GATEWAY_BEATS,
-                &GatewayBeat { origin: origin(), streams: vec![], left: false },
+                &GatewayBeat { origin: origin(), streams: vec![], interests: vec![], left: false },
             );
             while let Some(Some(message)) = inbox.next().now_or_never() {
                 if let ToGateway::Resync { partition, epoch, .. } = codec::decode(&message.payload).unwrap() {

@@ -23,6 +23,8 @@ impl Gateway {
     ) {
         let Some(index) = self.watch.find(partition, key) else { return };
         let Some(watched) = self.watch.get_mut(index) else { return };
+        let contradicts = watched.known.as_ref().is_some_and(|old| old.contradicts(&known));
+        self.stats.versions_doubled += u64::from(contradicts);
         let whom = watched.learn(known, now.wall);
         self.tell(index, whom, now, out);
     }

@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 use herenow_protocol::message::GatewayBeat;
 use herenow_protocol::{Epoch, MonoTime, Now, Origin, Partition, Placement, UserId, UserKey, WallTime};
 
+use crate::interest::Statement;
 use crate::io::{BusEvent, Grants, Viewer};
 use crate::request::{Due, Pending};
 use crate::session::Session;
@@ -45,6 +46,13 @@ pub struct Stats {
     pub gaps: u64,
     /// Messages of an epoch that is over.
     pub fenced: u64,
+    /// Interest stated again because messages of it were lost.
+    pub reinterests: u64,
+    /// Two coordinators that spoke for the same partition under the same epoch (I2). More than none is a slip of a program,
+    /// or two processes of one name.
+    pub owners_doubled: u64,
+    /// Values of one version that looked different (I1). The same.
+    pub versions_doubled: u64,
     /// Values told to watchers, snapshots not counted.
     pub deliveries: u64,
     /// `presence` frames written.
@@ -67,6 +75,10 @@ pub struct Gateway {
     pub(crate) uplink: Uplink,
     pub(crate) views: Vec<View>,
     pub(crate) watch: WatchIndex,
+    /// What owners were told of the watched users, by partition.
+    pub(crate) statements: Vec<Statement>,
+    /// Partitions with changes of that which wait.
+    pub(crate) undisclosed: Vec<Partition>,
     pub(crate) pending: Pending,
     /// Since it was told to stop: the end of the window in which clients come back elsewhere.
     pub(crate) draining: Option<MonoTime>,
@@ -88,6 +100,8 @@ impl Gateway {
         Self {
             watch: WatchIndex::new(placement.partitions()),
             views: placement.all().map(|_| View::default()).collect(),
+            statements: placement.all().map(|_| Statement::default()).collect(),
+            undisclosed: Vec::new(),
             uplink: Uplink::new(origin),
             config,
             placement,
@@ -133,6 +147,7 @@ impl Gateway {
             Input::Drain { within_ms } => self.drain(within_ms, now, out),
             Input::Leave => self.leave(now, out),
         }
+        self.flush_interest(false, out);
         self.flush_reports(now.mono, out);
     }
 
@@ -172,9 +187,13 @@ impl Gateway {
         if digests {
             self.digest_due = now.after(self.config.digest_interval);
         }
+        self.flush_interest(true, out);
         let views = &self.views;
         let beat = self.uplink.beat(|partition| epoch_of(views, partition), digests);
-        out.push(Output::Beat(GatewayBeat { left: self.left, ..beat }));
+        out.push(Output::Beat(GatewayBeat { left: self.left, interests: self.interest_beats(), ..beat }));
+        if digests {
+            self.audit(now, out);
+        }
     }
 
     /// Counts and sizes.

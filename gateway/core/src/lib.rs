@@ -12,6 +12,7 @@ mod config;
 mod deliver;
 mod drain;
 mod gateway;
+mod interest;
 mod io;
 mod live;
 mod outbox;

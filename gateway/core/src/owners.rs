@@ -21,6 +21,9 @@ impl Gateway {
         out: &mut Vec<Output>,
     ) -> bool {
         let seen = self.epoch(partition);
+        if epoch == seen && from.is_some_and(|from| self.is_second(partition, from)) {
+            self.stats.owners_doubled += 1;
+        }
         if epoch < seen {
             self.stats.fenced += 1;
             if let Some(from) = from {
@@ -36,6 +39,12 @@ impl Gateway {
             self.pull_all(partition, now.mono, out);
         }
         true
+    }
+
+    /// I2: under one epoch one coordinator speaks.
+    fn is_second(&mut self, partition: Partition, from: &CoordinatorId) -> bool {
+        let Some(view) = self.view(partition) else { return false };
+        view.owner.get_or_insert_with(|| from.clone()) != from
     }
 
     /// R3: tells the owner everything about a partition.
@@ -64,6 +73,7 @@ impl Gateway {
         if view.hear(owned, now, &self.config) {
             self.pull_all(owned.partition, now.mono, out);
         }
+        self.state_interest(owned.partition, owned.by_user, out);
     }
 
     pub(crate) fn on_delta(&mut self, delta: Delta, now: Now, out: &mut Vec<Output>) {
@@ -95,6 +105,18 @@ impl Gateway {
             ToGateway::Resync { partition, epoch, incarnation } => {
                 if incarnation == self.uplink.origin().incarnation {
                     self.on_resync(partition, epoch, now, out);
+                }
+            }
+            ToGateway::Reinterest { partition, epoch, incarnation } => {
+                if incarnation == self.uplink.origin().incarnation {
+                    self.on_reinterest(partition, epoch, now, out);
+                }
+            }
+            ToGateway::Delta(delta) => self.on_delta(delta, now, out),
+            ToGateway::Advanced(advanced) => self.on_advanced(advanced, now, out),
+            ToGateway::Differs { partition, epoch } => {
+                if epoch == self.epoch(partition) {
+                    self.pull_anew(partition, now, out);
                 }
             }
             ToGateway::Snapshot(snapshot) => self.on_snapshot(snapshot, now, out),
@@ -231,8 +253,10 @@ impl Gateway {
         let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
         pull.due = due;
         let origin = self.uplink.origin().clone();
-        let users = pull.users.clone();
-        let message = Pull { origin, partition: pull.partition, request: number, users };
+        let (partition, users) = (pull.partition, pull.users.clone());
+        // Who is asked for is watched from now on: said before, nothing can change unheard in between.
+        self.flush_interest(false, out);
+        let message = Pull { origin, partition, request: number, users };
         self.stats.pulls += 1;
         out.push(Output::Up(Up::Pull(message)));
         self.pending.at(due, Due::Pull(number));

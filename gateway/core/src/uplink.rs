@@ -172,7 +172,12 @@ impl Uplink {
             epoch_seen: epoch_seen(*p),
             digest: if digests { stream.digest() } else { None },
         };
-        GatewayBeat { origin: self.origin.clone(), streams: spoken.map(beat).collect(), left: false }
+        GatewayBeat {
+            origin: self.origin.clone(),
+            streams: spoken.map(beat).collect(),
+            interests: Vec::new(),
+            left: false,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far a gateway follows each partition's owner: which epoch, up to which number, how fresh (R2, R4, R9, R11).
 
 use herenow_protocol::message::OwnedBeat;
-use herenow_protocol::{Epoch, MonoTime, Now, WallTime};
+use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, WallTime};
 
 use crate::Config;
 
@@ -21,6 +21,8 @@ pub(crate) enum Freshness {
 pub(crate) struct View {
     /// R2: the highest epoch seen. Everything below is dropped.
     pub(crate) epoch: Epoch,
+    /// Who first spoke under it.
+    pub(crate) owner: Option<CoordinatorId>,
     /// Every change up to this number was applied, since `synced`.
     pub(crate) n: u64,
     /// Full values of this epoch were taken.
@@ -153,6 +155,11 @@ impl View {
         self.caught_up_at.is_some_and(|at| now.since(at) < config.stale_after)
     }
 
+    /// Whether it has all that a settled owner published of late.
+    pub(crate) fn is_certain(&self, now: MonoTime, config: &Config) -> bool {
+        self.synced && self.settled && self.pulling.is_none() && self.is_caught_up(now, config)
+    }
+
     /// Whether watchers must be told anew because the trust has changed: always when it is less than before; when it
     /// is more, only if somebody was told something less.
     pub(crate) fn has_turned(&mut self, now: MonoTime, config: &Config) -> bool {
@@ -198,7 +205,7 @@ mod tests {
     }
 
     fn beat(n: u64) -> OwnedBeat {
-        OwnedBeat { partition: Partition(0), epoch: EPOCH, n, settled: true }
+        OwnedBeat { partition: Partition(0), epoch: EPOCH, n, settled: true, by_user: false }
     }
 
     fn synced(n: u64) -> View {

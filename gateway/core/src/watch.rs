@@ -29,9 +29,20 @@ impl Known {
         Self { epoch, public: Shown::never_seen(), own: None }
     }
 
+    /// The number of the value: the later of what everybody and what the user itself sees.
+    pub(crate) fn n(&self) -> u64 {
+        self.own.as_ref().map_or(0, |own| own.n).max(self.public.n)
+    }
+
     fn version(&self) -> (Epoch, u64) {
-        let own = self.own.as_ref().map_or(0, |own| own.n);
-        (self.epoch, own.max(self.public.n))
+        (self.epoch, self.n())
+    }
+
+    /// I1: one version is one value, whatever its times.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        let own = |known: &Self| known.own.is_some();
+        self.version() == other.version()
+            && (own(self) != own(other) || !self.public.looks_like(&other.public))
     }
 }
 

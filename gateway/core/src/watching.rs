@@ -89,7 +89,11 @@ impl Gateway {
         }
         let partition = self.placement.partition(key);
         let first = self.watch.is_empty(partition);
+        let new = self.watch.find(partition, key).is_none();
         let Some(index) = self.watch.add(partition, key, user, slot) else { return };
+        if new {
+            self.note_interest(partition, key, true);
+        }
         if let Some(session) = self.session(slot) {
             let at = session.watches.binary_search(&index).unwrap_or_else(|at| at);
             session.watches.insert(at, index);
@@ -102,8 +106,14 @@ impl Gateway {
 
     /// Ends one watch; the subscription with the last watch of its partition.
     pub(crate) fn unwatch_one(&mut self, slot: Slot, index: UserIndex, out: &mut Vec<Output>) {
-        if let Some(partition) = self.watch.remove(index, slot) {
-            out.push(Output::Unsubscribe(partition));
+        let Some((partition, key)) = self.watch.get(index).map(|user| (user.partition, user.key)) else {
+            return;
+        };
+        if let Some(empty) = self.watch.remove(index, slot) {
+            out.push(Output::Unsubscribe(empty));
+        }
+        if self.watch.find(partition, key).is_none() {
+            self.note_interest(partition, key, false);
         }
     }
 
@@ -177,7 +187,7 @@ impl Gateway {
     }
 
     /// Asks for everything watched in a partition, whatever was asked before.
-    fn pull_anew(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
+    pub(crate) fn pull_anew(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
         if let Some(pull) = self.view(partition).and_then(View::restart) {
             self.pending.pulls.remove(&pull);
         }

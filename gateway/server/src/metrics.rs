@@ -22,6 +22,12 @@ struct Outcome {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Invariant {
+    invariant: &'static str,
+    shard: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Shard {
     shard: u16,
 }
@@ -38,7 +44,7 @@ const SIZES: [Size; 5] = [
 ];
 
 /// Counts of the core.
-const COUNTS: [Size; 14] = [
+const COUNTS: [Size; 15] = [
     ("heartbeats", "Heartbeats taken", |s| s.heartbeats),
     ("core_frames", "Frames taken by the rules, heartbeats included", |s| s.frames),
     ("core_frame_errors", "Frames the rules answered with an error", |s| s.frame_errors),
@@ -52,8 +58,15 @@ const COUNTS: [Size; 14] = [
     ("deliveries", "Changes told to watchers", |s| s.deliveries),
     ("presence_frames", "Frames that told them", |s| s.presence_frames),
     ("request_timeouts", "Requests answered without every value", |s| s.request_timeouts),
+    ("reinterests", "Interest stated again because messages of it were lost", |s| s.reinterests),
     ("stalls", "Times the process was found to have stood still", |s| s.stalls),
 ];
+
+/// A named number of the core.
+type Violation = (&'static str, fn(&Stats) -> u64);
+
+/// Invariants that a gateway checks itself, by their ids; docs/ARCHITECTURE.md tells them.
+const VIOLATIONS: [Violation; 2] = [("I1", |s| s.versions_doubled), ("I2", |s| s.owners_doubled)];
 
 /// How a connection that might become a session ended up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +110,7 @@ pub(crate) struct Metrics {
     sockets: Family<Shard, Gauge>,
     core_sizes: [Family<Shard, Gauge>; SIZES.len()],
     core_counts: [Family<Shard, Counter>; COUNTS.len()],
+    violations: Family<Invariant, Counter>,
     closes: Family<Code, Counter>,
     frame_errors: Family<Code, Counter>,
     request_errors: Family<Code, Counter>,
@@ -134,6 +148,8 @@ impl Metrics {
         for ((name, help, _), metric) in COUNTS.iter().zip(&self.core_counts) {
             registry.register(*name, *help, metric.clone());
         }
+        let help = "Invariants found broken, by id: a slip of a program, to be reported";
+        registry.register("invariant_violations", help, self.violations.clone());
     }
 
     fn register_clients(&self, registry: &mut Registry) {
@@ -205,6 +221,10 @@ impl Metrics {
     /// Sizes of one shard, taken once a second.
     pub(crate) fn sizes(&self, shard: u16, sockets: usize, stats: &Stats) {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        for (invariant, read) in VIOLATIONS {
+            let count = self.violations.get_or_create(&Invariant { invariant, shard });
+            count.inner().store(read(stats), Ordering::Relaxed);
+        }
         let shard = Shard { shard };
         self.sockets.get_or_create(&shard).set(whole(sockets as u64));
         for ((_, _, read), metric) in SIZES.iter().zip(&self.core_sizes) {
@@ -235,6 +255,7 @@ mod tests {
             "herenow_gateway_sockets{shard=\"1\"} 2",
             "herenow_gateway_socket_in_bytes_total 0",
             "herenow_gateway_stalls_total{shard=\"1\"} 0",
+            "herenow_gateway_invariant_violations_total{invariant=\"I1\",shard=\"1\"} 0",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

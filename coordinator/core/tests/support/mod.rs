@@ -239,7 +239,8 @@ impl World {
 
     /// A sign of life of another coordinator.
     pub fn peer_beat(&mut self, name: &str, number: u64, ready: bool, owned: Option<Epoch>) {
-        let owned = owned.map(|epoch| OwnedBeat { partition: PARTITION, epoch, n: 0, settled: true });
+        let owned =
+            owned.map(|epoch| OwnedBeat { partition: PARTITION, epoch, n: 0, settled: true, by_user: false });
         let owned = owned.into_iter().collect();
         let beat = CoordinatorBeat { id: process(name), incarnation: Incarnation(1), number, ready, owned };
         self.handle(Input::Beat(beat));
@@ -454,7 +455,7 @@ impl Gateway {
         }
         let stream = StreamBeat { partition, seq, epoch_seen, digest: Some(digest) };
         let streams = if seq == 0 { Vec::new() } else { vec![stream] };
-        GatewayBeat { origin: self.origin.clone(), streams, left: false }
+        GatewayBeat { origin: self.origin.clone(), streams, interests: Vec::new(), left: false }
     }
 
     /// The process starts anew.

@@ -31,6 +31,7 @@ pub struct Owner {
     pub epoch: Epoch,
     pub n: u64,
     pub settled: bool,
+    pub by_user: bool,
     pub users: BTreeMap<UserKey, Entry>,
     /// Answers pulls and claims.
     pub answers: bool,
@@ -117,6 +118,7 @@ impl World {
             epoch: ONE,
             n: 0,
             settled: true,
+            by_user: false,
             users: BTreeMap::new(),
             answers: false,
             beats: false,
@@ -374,8 +376,13 @@ impl Owner {
     }
 
     pub fn beat(&self) -> CoordinatorBeat {
-        let owned =
-            vec![OwnedBeat { partition: PARTITION, epoch: self.epoch, n: self.n, settled: self.settled }];
+        let owned = vec![OwnedBeat {
+            partition: PARTITION,
+            epoch: self.epoch,
+            n: self.n,
+            settled: self.settled,
+            by_user: self.by_user,
+        }];
         CoordinatorBeat {
             id: self.id.clone(),
             incarnation: Incarnation(1),
