@@ -34,7 +34,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(role: &str, name: &str, nats: &str) -> Self {
+    fn start(role: &str, name: &str, nats: &str, more: &[(&str, &str)]) -> Self {
         let binary =
             std::env::var("HERENOW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_herenow").to_owned());
         let (admin, clients) = (free(), free());
@@ -42,6 +42,7 @@ impl Process {
             .args(["serve", "--roles", role, "--name", name])
             .args(["--listen", &clients.to_string(), "--admin-listen", &admin.to_string()])
             .envs(settings(nats))
+            .envs(more.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -123,9 +124,14 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[(&str, &str)]) -> Self {
         let alone = ONE_AT_A_TIME.lock().await;
         let nats = NatsServer::start().await;
-        let start = |role: &str, number: usize| Process::start(role, &format!("{role}-{number}"), &nats.url);
+        let start =
+            |role: &str, number: usize| Process::start(role, &format!("{role}-{number}"), &nats.url, more);
         let mut cluster = Self {
             gateways: [start("gateway", 1), start("gateway", 2)],
             coordinators: [start("coordinator", 1), start("coordinator", 2)],
@@ -192,6 +198,44 @@ async fn people_on_different_gateways_see_each_other() {
         client.bye().await;
         ben.sees(person, Status::Offline).await;
     }
+}
+
+/// One gateway watches one person: of the crowd's coming and going at the other it is sent nothing.
+#[tokio::test]
+async fn a_gateway_is_sent_only_what_is_watched_there() {
+    let cluster = Cluster::start_with(&[("HERENOW__COORDINATOR__INTEREST_BY_USER_FROM", "1")]).await;
+    let mut ben = cluster.client(1, "ben").await;
+    ben.watch(&["ana"]).await;
+    let selective = async {
+        loop {
+            let mut sum = 0;
+            for coordinator in &cluster.coordinators {
+                sum += coordinator.metric("herenow_coordinator_partitions_selective ").await;
+            }
+            if sum == PARTITIONS {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, selective).await.expect("every gateway says what it needs");
+    for person in &crowd() {
+        let client = cluster.client(0, person).await;
+        client.bye().await;
+    }
+    let ana = cluster.client(0, "ana").await;
+    ben.sees("ana", Status::Online).await;
+    ana.bye().await;
+    ben.sees("ana", Status::Offline).await;
+    // Sizes are taken once a second.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let of = |name: &str| format!("herenow_gateway_{name}{{shard=\"0\"}} ");
+    let gateway = &cluster.gateways[1];
+    let (gaps, pulls) = (gateway.metric(&of("gaps_total")).await, gateway.metric(&of("pulls_total")).await);
+    assert_eq!((gaps, gateway.metric(&of("reinterests_total")).await), (0, 0));
+    assert!(pulls < 8, "it asks for what it is not sent: {pulls} pulls");
+    let delivered = gateway.metric(&of("deliveries_total")).await;
+    assert!(delivered >= 2, "the names of the metrics are right");
 }
 
 #[tokio::test]
