@@ -187,6 +187,8 @@ fn every_relation_names_its_key() {
         ("HERENOW__GATEWAY__CORE__MAX_OUTBOX_BYTES", "4095", "gateway.core.max_outbox_bytes"),
         ("HERENOW__GATEWAY__TIMEOUTS__AUTH", "0s", "gateway.timeouts.auth"),
         ("HERENOW__GATEWAY__CAPS__SOCKETS", "0", "gateway.caps.sockets"),
+        ("HERENOW__GATEWAY__ADMISSION__BURST", "0", "gateway.admission.burst"),
+        ("HERENOW__GATEWAY__ADMISSION__LONGEST_WAIT", "301s", "gateway.admission.longest_wait"),
         ("HERENOW__GATEWAY__ORIGINS", "*", "gateway.origins"),
         ("HERENOW__GATEWAY__AUTH__LEEWAY", "6s", "gateway.auth.leeway"),
         ("HERENOW__COORDINATOR__DEAD_AFTER", "250ms", "coordinator.dead_after"),

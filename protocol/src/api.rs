@@ -166,6 +166,9 @@ pub struct Problem {
     pub detail: String,
     /// What to do.
     pub remediation: String,
+    /// When trying again makes sense, where that is known: different for each who is told.
+    #[serde(rename = "retryAfterMs", default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -179,6 +182,7 @@ impl Problem {
             code,
             detail: detail.into(),
             remediation: code.remediation().to_owned(),
+            retry_after_ms: None,
         }
     }
 }

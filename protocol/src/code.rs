@@ -193,11 +193,13 @@ pub enum ErrorCode {
     Unavailable,
     /// The gateway holds as many sessions as it may; try again later, or elsewhere.
     Overloaded,
+    /// More sessions are opened at once than the gateway admits; each is told when to try again.
+    Busy,
 }
 
 impl ErrorCode {
     /// Every error code, for documents and metrics.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidFrame,
         Self::UnknownFrame,
@@ -224,6 +226,7 @@ impl ErrorCode {
         Self::RequestTimeout,
         Self::Unavailable,
         Self::Overloaded,
+        Self::Busy,
     ];
 
     /// The code on the wire, also the label of the metric.
@@ -286,6 +289,7 @@ impl ErrorCode {
             Self::RequestTimeout => ("request_timeout", 408, "Send the whole request within 10 seconds."),
             Self::Unavailable => ("unavailable", 503, "Try again in a second."),
             Self::Overloaded => ("overloaded", 503, "Try again after the time in Retry-After."),
+            Self::Busy => ("busy", 503, "Try again after the time in `retryAfterMs`, or elsewhere."),
         }
     }
 }

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use herenow_protocol::time::millis;
 
+/// A shorter wait that is told is not believed, so that nobody is hammered.
+const SHORTEST_TOLD: Duration = Duration::from_secs(1);
+/// Nor is a longer one, so that nobody is kept away for good.
+const LONGEST_TOLD: Duration = Duration::from_secs(300);
+
 /// The wait before connection attempt number `attempt` (0: the first after a loss), for `random` drawn from [0, 1):
 /// `random * min(cap, base * 2^attempt)` (SDK-B1).
 #[must_use]
@@ -17,6 +22,12 @@ pub fn backoff(base: Duration, cap: Duration, attempt: u32, random: f64) -> Dura
 #[must_use]
 pub fn attempt_after(cap: Duration, attempt: u32, lasted: Duration) -> u32 {
     if lasted >= cap { 0 } else { attempt }
+}
+
+/// The wait after a refusal that says when to come back: that, from 1 s to 5 min, and `random * base` (SDK-B3).
+#[must_use]
+pub fn after_refusal(told: Duration, base: Duration, random: f64) -> Duration {
+    told.clamp(SHORTEST_TOLD, LONGEST_TOLD).saturating_add(share(base, random))
 }
 
 /// The wait after a `reconnect` frame: `after + random * within` (SDK-B2).

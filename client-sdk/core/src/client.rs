@@ -13,7 +13,10 @@ use crate::link::{Due, Link};
 use crate::requests::{Job, Requests, StatusJob};
 use crate::token::Token;
 use crate::watches::Watches;
-use crate::{Closure, Config, ConnectionState, Failure, Input, Output, PresenceMap, attempt_after, backoff};
+use crate::{
+    Closure, Config, ConnectionState, Failure, Input, Output, PresenceMap, after_refusal, attempt_after,
+    backoff,
+};
 
 /// Where a client stands.
 #[derive(Debug)]
@@ -223,7 +226,7 @@ impl Client {
         }
     }
 
-    /// Comes back after a wait (SDK-B1), or when a `reconnect` frame said.
+    /// Comes back after a wait (SDK-B1), when a refusal said (SDK-B3), or when a `reconnect` frame said.
     pub(crate) fn lost(&mut self, failure: Failure, now: MonoTime, out: &mut Vec<Output>) {
         let mut told = None;
         self.moving = false;
@@ -233,9 +236,12 @@ impl Client {
         }
         self.cut();
         let wait = told.unwrap_or_else(|| {
-            let wait = self.draw(self.attempt);
+            let attempt = self.attempt;
             self.attempt = self.attempt.saturating_add(1);
-            wait.saturating_add(failure.retry_after.unwrap_or_default())
+            match failure.retry_after {
+                Some(told) => after_refusal(told, self.config.backoff_base, self.rng.random()),
+                None => self.draw(attempt),
+            }
         });
         self.wait(wait, failure, now, out);
     }

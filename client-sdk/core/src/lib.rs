@@ -20,7 +20,7 @@ mod session;
 mod token;
 mod watches;
 
-pub use backoff::{after_reconnect_frame, attempt_after, backoff};
+pub use backoff::{after_reconnect_frame, after_refusal, attempt_after, backoff};
 pub use client::Client;
 pub use config::Config;
 pub use failure::Failure;

@@ -421,6 +421,22 @@ fn an_old_token_that_is_refused_is_replaced_and_a_new_one_that_is_refused_ends_i
 }
 
 #[test]
+fn a_gateway_that_says_when_to_come_back_is_believed_within_bounds() {
+    let busy = |told: u64| {
+        let mut failure = Failure::new("busy", "m", "r");
+        failure.retry_after = Some(Duration::from_millis(told));
+        let mut world = World::up(Config::default());
+        world.lose();
+        world.pass(500);
+        world.input(Input::Closed(Closure::Refused { status: 503, failure }));
+        world.retry_in().as_millis()
+    };
+    for (told, least) in [(7_000, 7_000), (0, 1_000), (86_400_000, 300_000)] {
+        assert!((least..least + 500).contains(&busy(told)), "{told}");
+    }
+}
+
+#[test]
 fn each_close_code_has_its_duty() {
     let closed = |code| {
         let mut world = World::up(Config::default());

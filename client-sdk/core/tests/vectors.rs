@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use herenow_client_core::{
-    Failure, Incoming, PresenceMap, after_reconnect_frame, attempt_after, backoff, parse,
+    Failure, Incoming, PresenceMap, after_reconnect_frame, after_refusal, attempt_after, backoff, parse,
 };
 use herenow_protocol::code::{Duty, duty};
 use herenow_protocol::frame::{ClientFrame, ServerFrame, encode};
@@ -199,6 +199,7 @@ struct BackoffFile {
     cap_ms: u64,
     backoff: Vec<BackoffCase>,
     after_connection: Vec<LastedCase>,
+    after_refusal: Vec<ToldCase>,
     after_reconnect_frame: Vec<LeaveCase>,
 }
 
@@ -216,6 +217,14 @@ struct LastedCase {
     attempt: u32,
     lasted_ms: u64,
     next: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldCase {
+    told_ms: u64,
+    random: f64,
+    delay_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -238,6 +247,10 @@ fn waits() {
     for case in file.after_connection {
         let next = attempt_after(ms(file.cap_ms), case.attempt, ms(case.lasted_ms));
         assert_eq!(next, case.next, "SDK-B1 attempt {} after {} ms", case.attempt, case.lasted_ms);
+    }
+    for case in file.after_refusal {
+        let wait = after_refusal(ms(case.told_ms), ms(file.base_ms), case.random);
+        assert_eq!(wait, ms(case.delay_ms), "SDK-B3 told {} random {}", case.told_ms, case.random);
     }
     for case in file.after_reconnect_frame {
         let wait = after_reconnect_frame(ms(case.after_ms), ms(case.within_ms), case.random);

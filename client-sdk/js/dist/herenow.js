@@ -88,10 +88,11 @@ var failure = {
     "Make `token` return a fresh token; the client tries again by itself.",
     { cause }
   ),
-  connectFailed: (detail) => new HerenowError(
+  connectFailed: (detail, retryAfterMs) => new HerenowError(
     "connect_failed",
     `The connection could not be opened${detail}.`,
-    "Check the URL, the token and the page's origin; the client tries again by itself."
+    "Check the URL, the token and the page's origin; the client tries again by itself.",
+    { retryAfterMs }
   ),
   connectionLost: (detail) => new HerenowError(
     "connection_lost",
@@ -134,6 +135,9 @@ var TOKEN_TIMEOUT_MS = 3e4;
 var BACKOFF_BASE_MS = 500;
 var ACTIVITY_WINDOW_MS = 250;
 var BACKOFF_CAP_MS = 3e4;
+var TOLD_SHORTEST_MS = 1e3;
+var TOLD_LONGEST_MS = 3e5;
+var REFUSAL_BYTES = 16 * 1024;
 var STATUS_TEXT_BYTES = 256;
 var STATUS_EMOJI_BYTES = 64;
 
@@ -256,6 +260,10 @@ function backoffDelay(attempt, random) {
 }
 function attemptAfter(attempt, lastedMs) {
   return lastedMs >= BACKOFF_CAP_MS ? 0 : attempt;
+}
+function refusalDelay(toldMs, random) {
+  const told = Math.min(Math.max(toldMs, TOLD_SHORTEST_MS), TOLD_LONGEST_MS);
+  return told + Math.floor(random * BACKOFF_BASE_MS);
 }
 function moveDelay(afterMs, withinMs, random) {
   return afterMs + Math.floor(random * withinMs);
@@ -688,11 +696,14 @@ var Connection = class {
     if (frame !== void 0) this.#frame(frame, now);
     return this.#flush();
   }
-  /** The socket is gone. Without a close frame the code is 1006. */
-  closed(code, detail, now) {
+  /**
+   * The socket is gone. Without a close frame the code is 1006. `retryAfterMs`: when a gateway that refused the
+   * handshake said to come back.
+   */
+  closed(code, detail, now, retryAfterMs) {
     if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
     const duty = closeDuty(code);
-    const reason = this.#reasonOf(code, detail);
+    const reason = this.#reasonOf(code, detail, retryAfterMs);
     this.#expired = duty === "renew_token";
     if (duty === "done" || duty === "stay") this.#end(reason, now);
     else this.#comeBack(reason, now);
@@ -862,7 +873,10 @@ var Connection = class {
     this.#cut(now);
     if (this.#phase.at === "open") this.#attempt = attemptAfter(this.#attempt, now - this.#openedAt);
     const move = this.#move;
-    const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
+    const told = reason.retryAfterMs;
+    const random = this.#random();
+    const wait = told === void 0 ? backoffDelay(this.#attempt, random) : refusalDelay(told, random);
+    const until = move ? Math.max(move.at, now) : now + wait;
     if (!move) this.#attempt += 1;
     this.#move = void 0;
     const quiet = this.#moving && this.#phase.at === "open";
@@ -884,11 +898,11 @@ var Connection = class {
     for (const request of this.#requests.clear()) if (request.ticket !== void 0) this.#fail(request, reason);
     this.#emit({ type: "state", state: "closed", reason });
   }
-  #reasonOf(code, detail) {
+  #reasonOf(code, detail, retryAfterMs) {
     const facts = closeFacts(code);
     if (facts !== void 0) return new HerenowError(facts.code, facts.message, facts.remediation);
     const tail = `${code === 1006 ? "" : ` with code ${code}`}${detail === "" ? "" : `: ${detail}`}`;
-    return this.#phase.at === "opening" ? failure.connectFailed(tail) : failure.connectionLost(tail);
+    return this.#phase.at === "opening" ? failure.connectFailed(tail, retryAfterMs) : failure.connectionLost(tail);
   }
   #send(frame) {
     this.#emit({ type: "send", frame });
@@ -905,9 +919,11 @@ var Connection = class {
 
 // src/transport.ts
 var OPEN = 1;
+var NO_CLOSE_FRAME = 1006;
 var Transport = class {
   #socket;
   #detail = "";
+  #dropped = false;
   constructor(Socket, target, events) {
     const asEntry = fitsSubprotocol(target.token);
     this.#socket = new Socket(address(target), asEntry ? [SUBPROTOCOL, BEARER_PREFIX + target.token] : [SUBPROTOCOL]);
@@ -924,6 +940,13 @@ var Transport = class {
       this.#silence();
       events.closed(event.code, event.reason || this.#detail);
     };
+    this.#socket.on?.("unexpected-response", (_, response) => {
+      readRefusal(response, (retryAfterMs) => {
+        if (this.#dropped) return;
+        this.drop();
+        events.closed(NO_CLOSE_FRAME, `HTTP ${response.statusCode}`, retryAfterMs);
+      });
+    });
   }
   /** Sends a frame; without effect while the socket is not open. */
   send(frame) {
@@ -931,6 +954,7 @@ var Transport = class {
   }
   /** Lets go of the socket. What was sent before still goes out. */
   drop() {
+    this.#dropped = true;
     this.#silence();
     this.#socket.close(1e3);
   }
@@ -942,6 +966,36 @@ var Transport = class {
     };
   }
 };
+function readRefusal(response, done) {
+  const pieces = [];
+  let bytes = 0;
+  let over = false;
+  const end = () => {
+    if (over) return;
+    over = true;
+    done(toldBy(pieces) ?? seconds(response.headers["retry-after"]));
+  };
+  response.on("data", (piece) => {
+    bytes += piece.length;
+    if (bytes > REFUSAL_BYTES) end();
+    else pieces.push(piece);
+  });
+  response.on("end", end);
+  response.on("error", end);
+}
+function toldBy(pieces) {
+  const decoder = new TextDecoder();
+  try {
+    const text = pieces.map((piece) => decoder.decode(piece, { stream: true })).join("");
+    const told = JSON.parse(text)?.retryAfterMs;
+    return typeof told === "number" && told >= 0 ? told : void 0;
+  } catch {
+    return void 0;
+  }
+}
+function seconds(header) {
+  return typeof header === "string" && /^\d+$/.test(header) ? Number(header) * 1e3 : void 0;
+}
 function fitsSubprotocol(token) {
   return /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(token);
 }
@@ -1029,7 +1083,6 @@ var Watch = class {
 };
 
 // src/client.ts
-var NO_CLOSE_FRAME = 1006;
 var HerenowClient = class {
   #options;
   #url;
@@ -1219,9 +1272,9 @@ var HerenowClient = class {
   #open(token) {
     const { device, kind } = this.#options;
     const target = { url: this.#url, token, device, kind, activity: this.#connection.activity };
-    const closed = (code, detail) => {
+    const closed = (code, detail, retryAfterMs) => {
       this.#transport = void 0;
-      this.#run(this.#connection.closed(code, detail, performance.now()));
+      this.#run(this.#connection.closed(code, detail, performance.now(), retryAfterMs));
     };
     try {
       this.#transport = new Transport(this.#Socket, target, {
@@ -1286,5 +1339,6 @@ export {
   closeDuty,
   moveDelay,
   pages,
-  parseServerFrame
+  parseServerFrame,
+  refusalDelay
 };

@@ -1,4 +1,4 @@
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS } from "./limits.js";
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, TOLD_LONGEST_MS, TOLD_SHORTEST_MS } from "./limits.js";
 
 /**
  * How long to wait before attempt number `attempt` (from 0), in milliseconds: full jitter, so that clients who lost
@@ -16,6 +16,12 @@ export function backoffDelay(attempt: number, random: number): number {
  */
 export function attemptAfter(attempt: number, lastedMs: number): number {
   return lastedMs >= BACKOFF_CAP_MS ? 0 : attempt;
+}
+
+/** How long to wait after a refusal that says when to come back, in milliseconds. `random` is drawn from [0, 1). */
+export function refusalDelay(toldMs: number, random: number): number {
+  const told = Math.min(Math.max(toldMs, TOLD_SHORTEST_MS), TOLD_LONGEST_MS);
+  return told + Math.floor(random * BACKOFF_BASE_MS);
 }
 
 /** How long after a `reconnect` frame the client moves, in milliseconds. `random` is drawn from [0, 1). */

@@ -5,7 +5,7 @@ import { STATUS_EMOJI_BYTES, STATUS_TEXT_BYTES } from "./limits.js";
 import { Connection } from "./machine.js";
 import type { Output, TokenReason } from "./machine.js";
 import type { Outcome, RequestBody } from "./requests.js";
-import { serviceUrl, Transport } from "./transport.js";
+import { NO_CLOSE_FRAME, serviceUrl, Transport } from "./transport.js";
 import type { WebSocketClass } from "./transport.js";
 import type { Activity, ConnectionState, DeviceKind, Presence, PresenceChange, StatusOptions } from "./types.js";
 import { Watch } from "./watch.js";
@@ -44,9 +44,6 @@ export interface ClientEvents {
   /** Something went wrong that no call is waiting for: a watch that was refused, a token that could not be renewed. */
   error: HerenowError;
 }
-
-/** What a connection that ended without a close frame has. */
-const NO_CLOSE_FRAME = 1006;
 
 interface Waiter {
   resolve(users: Presence[]): void;
@@ -273,9 +270,9 @@ export class HerenowClient {
   #open(token: string): void {
     const { device, kind } = this.#options;
     const target = { url: this.#url, token, device, kind, activity: this.#connection.activity };
-    const closed = (code: number, detail: string) => {
+    const closed = (code: number, detail: string, retryAfterMs?: number) => {
       this.#transport = undefined;
-      this.#run(this.#connection.closed(code, detail, performance.now()));
+      this.#run(this.#connection.closed(code, detail, performance.now(), retryAfterMs));
     };
     try {
       this.#transport = new Transport(this.#Socket, target, {

@@ -41,11 +41,12 @@ export const failure = {
       "Make `token` return a fresh token; the client tries again by itself.",
       { cause },
     ),
-  connectFailed: (detail: string) =>
+  connectFailed: (detail: string, retryAfterMs?: number) =>
     new HerenowError(
       "connect_failed",
       `The connection could not be opened${detail}.`,
       "Check the URL, the token and the page's origin; the client tries again by itself.",
+      { retryAfterMs },
     ),
   connectionLost: (detail: string) =>
     new HerenowError(

@@ -18,7 +18,7 @@ export { Watch } from "./watch.js";
 export type { PresenceListener } from "./watch.js";
 
 // The pure parts, for tests and for those who bring their own transport.
-export { attemptAfter, backoffDelay, moveDelay } from "./backoff.js";
+export { attemptAfter, backoffDelay, moveDelay, refusalDelay } from "./backoff.js";
 export { closeDuty } from "./codes.js";
 export type { Duty } from "./codes.js";
 export { clientFrame, pages, parseServerFrame } from "./frames.js";

@@ -26,6 +26,12 @@ export const BACKOFF_BASE_MS = 500;
 export const ACTIVITY_WINDOW_MS = 250;
 /** The longest back-off, and how long a connection must last for the back-off to begin anew, in milliseconds. */
 export const BACKOFF_CAP_MS = 30_000;
+/** The shortest wait that a refusal is believed to ask for, so that no gateway is hammered, in milliseconds. */
+export const TOLD_SHORTEST_MS = 1_000;
+/** The longest one, so that nobody is kept away for good, in milliseconds. */
+export const TOLD_LONGEST_MS = 300_000;
+/** Most bytes that are read of the answer to a refused handshake. */
+export const REFUSAL_BYTES = 16 * 1_024;
 /** Most bytes of a status text. */
 export const STATUS_TEXT_BYTES = 256;
 /** Most bytes of a status emoji. */

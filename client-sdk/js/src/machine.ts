@@ -1,4 +1,4 @@
-import { attemptAfter, backoffDelay, moveDelay } from "./backoff.js";
+import { attemptAfter, backoffDelay, moveDelay, refusalDelay } from "./backoff.js";
 import { closeDuty, closeFacts } from "./codes.js";
 import { failure, HerenowError } from "./errors.js";
 import { clientFrame, pages, parseServerFrame } from "./frames.js";
@@ -144,11 +144,14 @@ export class Connection {
     return this.#flush();
   }
 
-  /** The socket is gone. Without a close frame the code is 1006. */
-  closed(code: number, detail: string, now: number): Output[] {
+  /**
+   * The socket is gone. Without a close frame the code is 1006. `retryAfterMs`: when a gateway that refused the
+   * handshake said to come back.
+   */
+  closed(code: number, detail: string, now: number, retryAfterMs?: number): Output[] {
     if (this.#phase.at !== "opening" && this.#phase.at !== "open") return this.#flush();
     const duty = closeDuty(code);
-    const reason = this.#reasonOf(code, detail);
+    const reason = this.#reasonOf(code, detail, retryAfterMs);
     this.#expired = duty === "renew_token";
     if (duty === "done" || duty === "stay") this.#end(reason, now);
     else this.#comeBack(reason, now);
@@ -342,7 +345,10 @@ export class Connection {
     if (this.#phase.at === "open") this.#attempt = attemptAfter(this.#attempt, now - this.#openedAt);
     // A move that was announced is no failure: it counts no attempt, and is made once.
     const move = this.#move;
-    const until = move ? Math.max(move.at, now) : now + backoffDelay(this.#attempt, this.#random());
+    const told = reason.retryAfterMs;
+    const random = this.#random();
+    const wait = told === undefined ? backoffDelay(this.#attempt, random) : refusalDelay(told, random);
+    const until = move ? Math.max(move.at, now) : now + wait;
     if (!move) this.#attempt += 1;
     this.#move = undefined;
     const quiet = this.#moving && this.#phase.at === "open";
@@ -367,11 +373,11 @@ export class Connection {
     this.#emit({ type: "state", state: "closed", reason });
   }
 
-  #reasonOf(code: number, detail: string): HerenowError {
+  #reasonOf(code: number, detail: string, retryAfterMs: number | undefined): HerenowError {
     const facts = closeFacts(code);
     if (facts !== undefined) return new HerenowError(facts.code, facts.message, facts.remediation);
     const tail = `${code === 1006 ? "" : ` with code ${code}`}${detail === "" ? "" : `: ${detail}`}`;
-    return this.#phase.at === "opening" ? failure.connectFailed(tail) : failure.connectionLost(tail);
+    return this.#phase.at === "opening" ? failure.connectFailed(tail, retryAfterMs) : failure.connectionLost(tail);
   }
 
   #send(frame: ClientFrame): void {

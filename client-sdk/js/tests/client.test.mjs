@@ -118,6 +118,25 @@ test("a cut connection comes back and watches again; nobody sees it inside the g
   assert.deepEqual(seen, ["online", "dnd"]);
 });
 
+test("a busy gateway is come back to when it says: in the body, or in the head", async () => {
+  for (const [problem, told] of [
+    [{ code: "busy", retryAfterMs: 42_000 }, 42_000],
+    [undefined, 7_000],
+    [{ code: "busy", retryAfterMs: "soon" }, 7_000],
+  ]) {
+    const server = await serve({});
+    server.refuse = 503;
+    server.problem = problem;
+    const ana = client(server, "ana");
+    let waits;
+    ana.on("state", ({ retryInMs, reason }) => (waits ??= reason && { retryInMs, told: reason.retryAfterMs }));
+    ana.connect().catch(() => {});
+    await until(() => waits !== undefined, "the refusal");
+    assert.equal(waits.told, told);
+    assert.ok(waits.retryInMs >= told && waits.retryInMs < told + 500, `${waits.retryInMs}`);
+  }
+});
+
 test("a gateway that hangs is noticed, and what it knew becomes unknown", async () => {
   const server = await serve({ heartbeatIntervalMs: 50, heartbeatTimeoutMs: 120, freshForMs: 200 });
   const ana = client(server, "ana");

@@ -31,8 +31,9 @@ export class FakeServer {
   /** Every token that a handshake carried. */
   tokens = [];
   sessions = new Set();
-  /** When set: how handshakes are refused, an HTTP status. */
+  /** When set: how handshakes are refused, an HTTP status, and what is said beside it. */
   refuse = undefined;
+  problem = undefined;
   /** When set, frames are read and not answered. */
   mute = false;
   #users = new Map();
@@ -94,7 +95,11 @@ export class FakeServer {
   }
 
   #upgrade(request, socket, head) {
-    if (this.refuse !== undefined) return socket.end(`HTTP/1.1 ${this.refuse} No\r\ncontent-length: 0\r\n\r\n`);
+    if (this.refuse !== undefined) {
+      const body = this.problem === undefined ? "" : JSON.stringify(this.problem);
+      const head = `retry-after: 7\r\ncontent-length: ${body.length}\r\n\r\n`;
+      return socket.end(`HTTP/1.1 ${this.refuse} No\r\n${head}${body}`);
+    }
     const entry = (request.headers["sec-websocket-protocol"] ?? "")
       .split(/, */)
       .find((part) => part.startsWith("bearer."));

@@ -8,6 +8,7 @@ import {
   clientFrame,
   closeDuty,
   moveDelay,
+  refusalDelay,
   parseServerFrame,
   PresenceMap,
 } from "../dist/herenow.js";
@@ -39,7 +40,7 @@ each(
   },
 );
 
-const { backoff, afterConnection, afterReconnectFrame } = vectors("backoff");
+const { backoff, afterConnection, afterRefusal, afterReconnectFrame } = vectors("backoff");
 each(
   backoff,
   (c) => `attempt ${c.attempt}, random ${c.random}`,
@@ -52,6 +53,13 @@ each(
   (c) => `attempt ${c.attempt} after a connection of ${c.lastedMs} ms`,
   ({ attempt, lastedMs, next }) => {
     assert.equal(attemptAfter(attempt, lastedMs), next);
+  },
+);
+each(
+  afterRefusal,
+  (c) => `told ${c.toldMs}, random ${c.random}`,
+  (c) => {
+    assert.equal(refusalDelay(c.toldMs, c.random), c.delayMs);
   },
 );
 each(

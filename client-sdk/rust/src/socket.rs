@@ -148,6 +148,8 @@ fn refused(response: &http::Response<Option<Vec<u8>>>) -> Closure {
     });
     let mut failure = Failure::new(&code, &message, &remediation);
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    failure.retry_after = after.map(Duration::from_secs);
+    // The body says it more finely than the header can.
+    let told = problem.get("retryAfterMs").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
+    failure.retry_after = told.or(after.map(Duration::from_secs));
     Closure::Refused { status, failure }
 }

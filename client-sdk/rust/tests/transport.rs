@@ -62,11 +62,13 @@ impl Gateway {
     async fn refuse(&self, status: StatusCode, code: ErrorCode) {
         let (stream, _) = self.listener.accept().await.unwrap();
         let callback = move |_: &Request, _: Accepted| -> Result<Accepted, ErrorResponse> {
-            let problem = herenow_protocol::api::Problem::new(code, "detail of it");
+            let mut problem = herenow_protocol::api::Problem::new(code, "detail of it");
+            problem.retry_after_ms = (code == ErrorCode::Busy).then_some(7_400);
             let body = serde_json::to_string(&problem).unwrap();
             Err(Response::builder()
                 .status(status)
                 .header("content-length", body.len())
+                .header("retry-after", "8")
                 .body(Some(body))
                 .unwrap())
         };
@@ -325,6 +327,12 @@ async fn connect_says_why_it_cannot() {
     let error: Error = client.unwrap_err();
     assert_eq!((&*error.code, &*error.message), ("invalid_token", "detail of it"));
     assert_eq!(&*error.remediation, ErrorCode::InvalidToken.remediation());
+
+    for (code, told) in [(ErrorCode::Busy, 7_400), (ErrorCode::Overloaded, 8_000)] {
+        let refusing = gateway.refuse(StatusCode::SERVICE_UNAVAILABLE, code);
+        let (client, ()) = tokio::join!(Client::connect(options(&gateway)), refusing);
+        assert_eq!(client.unwrap_err().retry_after, Some(Duration::from_millis(told)), "{code:?}");
+    }
 
     let url = gateway.url.clone();
     drop(gateway);

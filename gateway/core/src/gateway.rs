@@ -3,6 +3,8 @@
 use hashbrown::HashMap;
 use herenow_protocol::message::GatewayBeat;
 use herenow_protocol::{Epoch, MonoTime, Now, Origin, Partition, Placement, UserId, UserKey, WallTime};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::interest::Statement;
 use crate::io::{BusEvent, Grants, Viewer};
@@ -85,6 +87,7 @@ pub struct Gateway {
     /// It has said its last word.
     pub(crate) left: bool,
     pub(crate) stats: Stats,
+    pub(crate) rng: ChaCha8Rng,
     scan_due: MonoTime,
     /// The last turn, by which a process finds that it stood still.
     turned_at: MonoTime,
@@ -94,9 +97,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway without sessions. `seed` feeds every random choice; there is none yet.
+    /// A gateway without sessions. `seed` feeds every random choice.
     #[must_use]
-    pub fn new(config: Config, origin: Origin, placement: Placement, _seed: u64, now: Now) -> Self {
+    pub fn new(config: Config, origin: Origin, placement: Placement, seed: u64, now: Now) -> Self {
         Self {
             watch: WatchIndex::new(placement.partitions()),
             views: placement.all().map(|_| View::default()).collect(),
@@ -110,6 +113,7 @@ impl Gateway {
             next_number: 0,
             live: 0,
             pending: Pending::default(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
             draining: None,
             left: false,
             stats: Stats::default(),
@@ -194,6 +198,12 @@ impl Gateway {
         if digests {
             self.audit(now, out);
         }
+    }
+
+    /// Whether another session would be taken.
+    #[must_use]
+    pub const fn takes_sessions(&self) -> bool {
+        self.live < self.config.max_sessions
     }
 
     /// Counts and sizes.

@@ -17,6 +17,7 @@ mod io;
 mod live;
 mod outbox;
 mod owners;
+mod pace;
 mod request;
 mod session;
 mod uplink;

@@ -291,6 +291,10 @@ impl Gateway {
         out: &mut Vec<Output>,
     ) {
         self.stats.frame_errors += 1;
-        self.post(slot, &ServerFrame::error(id, code, message), now, out);
+        let mut frame = ServerFrame::error(id, code, message);
+        if let ServerFrame::Error { retry_after_ms, .. } = &mut frame {
+            *retry_after_ms = self.retry_after(code).map(millis);
+        }
+        self.post(slot, &frame, now, out);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use herenow_protocol::duration;
 use serde::{Deserialize, Serialize};
 
+pub use crate::admission::Admission;
 use crate::auth::AuthConfig;
 
 /// A gateway server's settings. Only `auth` has no default.
@@ -34,6 +35,9 @@ pub struct Config {
     /// How much is held at once.
     #[serde(default)]
     pub caps: Caps,
+    /// How many sessions are opened a second.
+    #[serde(default)]
+    pub admission: Admission,
     /// The rules of presence at this gateway, for each shard.
     #[serde(default)]
     pub core: herenow_gateway_core::Config,
@@ -126,6 +130,7 @@ impl Config {
             auth,
             timeouts: Timeouts::default(),
             caps: Caps::default(),
+            admission: Admission::default(),
             core: herenow_gateway_core::Config::default(),
         }
     }
@@ -150,6 +155,7 @@ impl Config {
         if let Some((key, _)) = caps.iter().find(|(_, value)| !(1..=4_000_000).contains(value)) {
             return Err(format!("caps.{key}: must be from 1 to 4,000,000"));
         }
+        self.admission.check().map_err(|why| format!("admission.{why}"))?;
         self.origins.iter().try_for_each(|origin| check_origin(origin))
     }
 

@@ -1,5 +1,7 @@
 //! The WebSocket handshake, judged whole before anything is answered with 101.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use herenow_protocol::code::ErrorCode;
@@ -44,29 +46,47 @@ pub(crate) struct Accepted {
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
     pub(crate) detail: String,
+    /// When trying again makes sense, where that is known.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(crate) const fn new(code: ErrorCode, detail: String) -> Self {
+        Self { code, detail, retry_after: None }
+    }
 }
 
 fn refuse<T>(code: ErrorCode, detail: &str) -> Result<T, Refusal> {
-    Err(Refusal { code, detail: detail.to_owned() })
+    Err(Refusal::new(code, detail.to_owned()))
 }
 
-/// Judges a handshake.
-pub(crate) fn check(
-    head: &Parts,
-    origins: &[String],
-    verifier: &Verifier,
-    now: WallTime,
-) -> Result<Accepted, Refusal> {
+/// A handshake that is one. Its token is yet to be verified, which costs more than all the rest.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    greeting: Greeting,
+    token: Option<&'a str>,
+    accept: String,
+    subprotocol: bool,
+}
+
+/// Judges the form of a handshake.
+pub(crate) fn check<'a>(head: &'a Parts, origins: &[String]) -> Result<Asked<'a>, Refusal> {
     no_token_in_query(&head.uri)?;
     let accept = check_upgrade(head)?;
     check_origin(&head.headers, origins)?;
     let offered = Offered::read(&head.headers)?;
-    let verified = match offered.token(&head.headers)? {
-        Some(token) => Some(verify(verifier, token, now)?),
-        None => None,
-    };
+    let token = offered.token(&head.headers)?;
     let greeting = greeting(&head.uri)?;
-    Ok(Accepted { greeting, verified, accept, subprotocol: offered.ours })
+    Ok(Asked { greeting, token, accept, subprotocol: offered.ours })
+}
+
+impl Asked<'_> {
+    /// Judges the token, if there is one.
+    pub(crate) fn verify(self, verifier: &Verifier, now: WallTime) -> Result<Accepted, Refusal> {
+        let verified = self.token.map(|token| verify(verifier, token, now)).transpose()?;
+        let Self { greeting, accept, subprotocol, .. } = self;
+        Ok(Accepted { greeting, verified, accept, subprotocol })
+    }
 }
 
 impl Accepted {
@@ -114,7 +134,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 pub(crate) fn verify(verifier: &Verifier, token: &str, now: WallTime) -> Result<Verified, Refusal> {
     verifier.verify(token, now).map_err(|why| {
         tracing::debug!(reason = %why, "token refused");
-        Refusal { code: why.code(), detail: why.detail().to_owned() }
+        Refusal::new(why.code(), why.detail().to_owned())
     })
 }
 
@@ -189,7 +209,7 @@ impl<'a> Offered<'a> {
 
 fn greeting(uri: &Uri) -> Result<Greeting, Refusal> {
     let mut greeting = Greeting::default();
-    let invalid = |detail: String| Refusal { code: ErrorCode::InvalidValue, detail };
+    let invalid = |detail: String| Refusal::new(ErrorCode::InvalidValue, detail);
     for (name, value) in parameters(uri) {
         match name.as_str() {
             "device" => {
@@ -223,16 +243,11 @@ fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(Refusal {
-            code: ErrorCode::InvalidHandshake,
-            detail: format!("the header `{name}` was sent twice"),
-        });
+        let detail = format!("the header `{name}` was sent twice");
+        return Err(Refusal::new(ErrorCode::InvalidHandshake, detail));
     }
     let text = first.map(HeaderValue::to_str).transpose();
-    text.map_err(|_| Refusal {
-        code: ErrorCode::InvalidHandshake,
-        detail: format!("the header `{name}` is not ASCII"),
-    })
+    text.map_err(|_| Refusal::new(ErrorCode::InvalidHandshake, format!("the header `{name}` is not ASCII")))
 }
 
 /// The elements of a header that is a list, over all its lines.
@@ -260,7 +275,7 @@ mod tests {
     fn outcome(builder: http::request::Builder) -> Result<Accepted, Refusal> {
         let (head, ()) = builder.body(()).unwrap().into_parts();
         let verifier = Verifier::load(&hs256_config()).unwrap();
-        check(&head, &["https://app.example".to_owned()], &verifier, test_now())
+        check(&head, &["https://app.example".to_owned()])?.verify(&verifier, test_now())
     }
 
     fn code(builder: http::request::Builder) -> ErrorCode {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use axum::Router;
 use axum::body::Body;
+use herenow_protocol::Now;
 use herenow_protocol::code::ErrorCode;
 use http::header::{ALLOW, CONNECTION};
 use http::{HeaderValue, Request, Response};
@@ -127,7 +128,8 @@ fn answer(shard: &Rc<Shard>, router: &Router, upgraded: &Upgraded, request: Requ
                 response
             }
             Err(refusal) => {
-                shard.metrics().handshake(Handshake::Refused);
+                let busy = refusal.code == ErrorCode::Busy;
+                shard.metrics().handshake(if busy { Handshake::Delayed } else { Handshake::Refused });
                 refused(shard, &refusal)
             }
         };
@@ -154,12 +156,10 @@ fn connect(shard: &Rc<Shard>, request: Request<Incoming>) -> Result<(Upgrade, Re
     let (head, _) = request.into_parts();
     check_uri(&head.uri)?;
     let common = &shard.common;
-    let accepted = handshake::check(&head, &common.config.origins, &common.verifier, shard.now().wall)?;
-    let seat = if shard.has_room() { Seat::take(shard) } else { None };
-    let Some(seat) = seat else {
-        let detail = "the gateway holds as many connections as it may".to_owned();
-        return Err(Refusal { code: ErrorCode::Overloaded, detail });
-    };
+    let asked = handshake::check(&head, &common.config.origins)?;
+    let now = shard.now();
+    let seat = admit(shard, now)?;
+    let accepted = asked.verify(&common.verifier, now.wall)?;
     let result = if accepted.verified.is_some() { Handshake::Accepted } else { Handshake::Deferred };
     shard.metrics().handshake(result);
     let response = accepted.response();
@@ -167,9 +167,26 @@ fn connect(shard: &Rc<Shard>, request: Request<Incoming>) -> Result<(Upgrade, Re
     Ok((Upgrade { seat, greeting, verified }, response))
 }
 
+/// A seat for one more session, before anything costly is done for it.
+fn admit(shard: &Rc<Shard>, now: Now) -> Result<Seat, Refusal> {
+    let seat = if shard.has_room() { Seat::take(shard) } else { None };
+    let mut gate = shard.gate.borrow_mut();
+    let Some(seat) = seat else {
+        let detail = "the gateway holds as many sessions as it may".to_owned();
+        return Err(Refusal {
+            retry_after: Some(gate.full()),
+            ..Refusal::new(ErrorCode::Overloaded, detail)
+        });
+    };
+    gate.admit(now.mono).map(|()| seat).map_err(|wait| {
+        let detail = "more sessions are opened at once than the gateway admits".to_owned();
+        Refusal { retry_after: Some(wait), ..Refusal::new(ErrorCode::Busy, detail) }
+    })
+}
+
 fn refused(shard: &Shard, refusal: &Refusal) -> Response<Body> {
     shard.metrics().request_error(refusal.code);
-    let mut response = problem::response(refusal.code, refusal.detail.clone());
+    let mut response = problem::response_after(refusal.code, refusal.detail.clone(), refusal.retry_after);
     if refusal.code == ErrorCode::MethodNotAllowed {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     }
@@ -177,7 +194,7 @@ fn refused(shard: &Shard, refusal: &Refusal) -> Response<Body> {
 }
 
 fn check_uri(uri: &http::Uri) -> Result<(), Refusal> {
-    let invalid = |detail: &str| Err(Refusal { code: ErrorCode::InvalidValue, detail: detail.to_owned() });
+    let invalid = |detail: &str| Err(Refusal::new(ErrorCode::InvalidValue, detail.to_owned()));
     if uri.path().len() + uri.query().map_or(0, str::len) > URI_BYTES {
         return invalid("the path and its query have more than 2 KiB");
     }

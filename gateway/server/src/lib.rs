@@ -4,6 +4,7 @@
 //! for each connection. An idle session owns its socket and a row; it has no buffer, no queue, no channel and no timer.
 //! There is no lock, and nothing here decides anybody's presence.
 
+mod admission;
 pub mod auth;
 mod backend;
 mod calls;

@@ -77,6 +77,8 @@ pub(crate) enum Handshake {
     Deferred,
     /// Refused over HTTP.
     Refused,
+    /// Told when to come back: more at once than are admitted.
+    Delayed,
     /// Hung up on: too many at once.
     Shed,
     /// TLS failed or took too long.
@@ -89,6 +91,7 @@ impl Handshake {
             Self::Accepted => "accepted",
             Self::Deferred => "deferred",
             Self::Refused => "refused",
+            Self::Delayed => "delayed",
             Self::Shed => "shed",
             Self::Tls => "tls_failed",
         }

@@ -129,13 +129,13 @@ async fn get_statuses(State(api): State<Api>, request: Request) -> Outcome {
 }
 
 fn user_id(user: UserPath) -> Result<UserId, Refusal> {
-    let invalid = |detail| Refusal { code: ErrorCode::InvalidUserId, detail };
+    let invalid = |detail| Refusal::new(ErrorCode::InvalidUserId, detail);
     let Path(user) = user.map_err(|_| invalid("the user id in the path is not UTF-8".to_owned()))?;
     UserId::new(&user).map_err(|why| invalid(format!("the user id in the path: {why}")))
 }
 
 fn refusal((code, detail): (ErrorCode, String)) -> Refusal {
-    Refusal { code, detail }
+    Refusal::new(code, detail)
 }
 
 fn forbidden(detail: &str) -> Refusal {
@@ -148,6 +148,6 @@ fn value(detail: &str) -> Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        crate::problem::response(self.code, self.detail)
+        crate::problem::response_after(self.code, self.detail, self.retry_after)
     }
 }

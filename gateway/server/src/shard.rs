@@ -19,6 +19,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::admission::Gate;
 use crate::auth::Verifier;
 use crate::calls::Asker;
 use crate::clock::Clock;
@@ -83,12 +84,16 @@ pub(crate) struct Shard {
     current: Cell<u32>,
     /// Connections that are no session.
     pub(crate) handshakes: Cell<usize>,
+    /// How fast sessions are admitted.
+    pub(crate) gate: RefCell<Gate>,
 }
 
 impl Shard {
     pub(crate) fn new(common: Common, origin: Origin, placement: Placement, seed: u64) -> Rc<Self> {
         let id = origin.gateway.clone();
         let partitions = placement.partitions();
+        let shards = common.config.shard_count();
+        let gate = Gate::new(&common.config.admission, shards, seed.rotate_left(32));
         let core = Gateway::new(common.config.core.clone(), origin, placement, seed, common.clock.now());
         Rc::new(Self {
             common,
@@ -110,6 +115,7 @@ impl Shard {
             over: Cell::new(false),
             current: Cell::new(NOBODY),
             handshakes: Cell::new(0),
+            gate: RefCell::new(gate),
         })
     }
 
@@ -187,7 +193,8 @@ impl Shard {
 
     /// Whether another connection would be taken.
     pub(crate) fn has_room(&self) -> bool {
-        !self.draining.get() && self.sockets() < self.common.config.caps.sockets
+        let sockets = self.sockets() < self.common.config.caps.sockets;
+        !self.draining.get() && sockets && self.core.borrow().takes_sessions()
     }
 
     pub(crate) fn sockets(&self) -> usize {

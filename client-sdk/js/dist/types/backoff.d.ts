@@ -8,5 +8,7 @@ export declare function backoffDelay(attempt: number, random: number): number;
  * that lasted begins anew, so that a gateway that closes each session at once is not hammered.
  */
 export declare function attemptAfter(attempt: number, lastedMs: number): number;
+/** How long to wait after a refusal that says when to come back, in milliseconds. `random` is drawn from [0, 1). */
+export declare function refusalDelay(toldMs: number, random: number): number;
 /** How long after a `reconnect` frame the client moves, in milliseconds. `random` is drawn from [0, 1). */
 export declare function moveDelay(afterMs: number, withinMs: number, random: number): number;

@@ -19,7 +19,7 @@ export declare const failure: {
     invalidUserId: (message: string) => HerenowError;
     invalidValue: (message: string) => HerenowError;
     tokenFailed: (cause: unknown) => HerenowError;
-    connectFailed: (detail: string) => HerenowError;
+    connectFailed: (detail: string, retryAfterMs?: number) => HerenowError;
     connectionLost: (detail: string) => HerenowError;
     heartbeatTimeout: () => HerenowError;
     moving: (reason: string) => HerenowError;

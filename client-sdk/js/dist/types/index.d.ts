@@ -7,7 +7,7 @@ export { HerenowError } from "./errors.js";
 export type { Activity, ConnectionState, DeviceKind, ManualStatus, Presence, PresenceChange, Status, StatusOptions, } from "./types.js";
 export { Watch } from "./watch.js";
 export type { PresenceListener } from "./watch.js";
-export { attemptAfter, backoffDelay, moveDelay } from "./backoff.js";
+export { attemptAfter, backoffDelay, moveDelay, refusalDelay } from "./backoff.js";
 export { closeDuty } from "./codes.js";
 export type { Duty } from "./codes.js";
 export { clientFrame, pages, parseServerFrame } from "./frames.js";

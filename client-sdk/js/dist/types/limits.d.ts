@@ -24,6 +24,12 @@ export declare const BACKOFF_BASE_MS = 500;
 export declare const ACTIVITY_WINDOW_MS = 250;
 /** The longest back-off, and how long a connection must last for the back-off to begin anew, in milliseconds. */
 export declare const BACKOFF_CAP_MS = 30000;
+/** The shortest wait that a refusal is believed to ask for, so that no gateway is hammered, in milliseconds. */
+export declare const TOLD_SHORTEST_MS = 1000;
+/** The longest one, so that nobody is kept away for good, in milliseconds. */
+export declare const TOLD_LONGEST_MS = 300000;
+/** Most bytes that are read of the answer to a refused handshake. */
+export declare const REFUSAL_BYTES: number;
 /** Most bytes of a status text. */
 export declare const STATUS_TEXT_BYTES = 256;
 /** Most bytes of a status emoji. */

@@ -56,8 +56,11 @@ export declare class Connection {
     tokenFailed(cause: unknown, now: number): Output[];
     /** A text frame came. */
     text(text: string, now: number): Output[];
-    /** The socket is gone. Without a close frame the code is 1006. */
-    closed(code: number, detail: string, now: number): Output[];
+    /**
+     * The socket is gone. Without a close frame the code is 1006. `retryAfterMs`: when a gateway that refused the
+     * handshake said to come back.
+     */
+    closed(code: number, detail: string, now: number, retryAfterMs?: number): Output[];
     /** Adds and removes watched users; each set is news to the machine. */
     watch(add: readonly string[], remove: readonly string[], now: number): Output[];
     /** Asks something for a caller, who gets an `answer` under its ticket. */

@@ -9,13 +9,22 @@ export interface WebSocketLike {
     onmessage: ((event: never) => unknown) | null;
     onerror: ((event: never) => unknown) | null;
     onclose: ((event: never) => unknown) | null;
+    /** Only the class of `ws` has it, and shows by it what a handshake was answered with; those of browsers do not. */
+    on?(event: "unexpected-response", listener: (request: unknown, response: RefusalLike) => void): unknown;
+}
+/** As much of an HTTP answer as is read of a refusal. */
+interface RefusalLike {
+    readonly statusCode?: number | undefined;
+    readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+    on(event: "data", listener: (piece: Uint8Array) => void): unknown;
+    on(event: "end" | "error", listener: () => void): unknown;
 }
 /** A class of WebSockets. */
 export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocketLike;
 /** What a socket tells of itself. Nothing more comes after `closed`, or after {@link Transport.drop}. */
 export interface TransportEvents {
     text(text: string): void;
-    closed(code: number, detail: string): void;
+    closed(code: number, detail: string, retryAfterMs?: number): void;
 }
 /** Who is connecting, and where to. */
 export interface Target {
@@ -25,6 +34,8 @@ export interface Target {
     readonly kind: DeviceKind | undefined;
     readonly activity: Activity | undefined;
 }
+/** What a connection that ended without a close frame has. */
+export declare const NO_CLOSE_FRAME = 1006;
 /** One WebSocket. It knows nothing of presence. */
 export declare class Transport {
     #private;
@@ -40,3 +51,4 @@ export declare class Transport {
  * @throws HerenowError `invalid_option`.
  */
 export declare function serviceUrl(text: string | URL): URL;
+export {};

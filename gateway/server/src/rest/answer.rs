@@ -32,5 +32,5 @@ pub(super) async fn refuse(code: ErrorCode, detail: &'static str) -> Response {
 
 /// The core's refusal.
 pub(super) fn refused(code: ErrorCode) -> Refusal {
-    Refusal { code, detail: calls::refused(code).to_owned() }
+    Refusal::new(code, calls::refused(code).to_owned())
 }

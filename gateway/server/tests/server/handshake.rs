@@ -142,7 +142,9 @@ fn connections_have_a_limit() {
     let mut first = session(&server);
     let answer = request(&server, &handshake(&bearer(&token())));
     assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
-    assert!(answer.head.contains("retry-after: 1"));
+    let told = answer.json()["retryAfterMs"].as_u64().unwrap();
+    assert!((2_000..=10_000).contains(&told), "{told}");
+    assert!(answer.head.contains(&format!("retry-after: {}\r\n", told.div_ceil(1_000))), "{}", answer.head);
     assert!(first.is_alive());
     first.send(&frame(0x88, &[]));
     assert_eq!(first.closed(), 0);
@@ -152,6 +154,52 @@ fn connections_have_a_limit() {
         .take_while(|_| began.elapsed() < Duration::from_secs(5))
         .any(|status| status == 101);
     assert!(free, "the place of a closed connection is free again");
+}
+
+#[test]
+fn sessions_have_a_limit_and_one_more_is_told_before_its_token_is_looked_at() {
+    let server = server_with(|config| config.core.max_sessions = 1);
+    let mut first = session(&server);
+    let answer = request(&server, &handshake(&bearer("a.b.c")));
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+    assert!(answer.json()["retryAfterMs"].as_u64().is_some());
+    assert!(first.is_alive());
+}
+
+#[test]
+fn more_sessions_at_once_than_are_admitted_are_told_when_to_come_back_and_nobody_else_notices() {
+    let server = server_with(|config| {
+        config.admission.sessions_per_second = 1;
+        config.admission.burst = 2;
+    });
+    let (mut first, mut second) = (session(&server), session(&server));
+    let told: Vec<u64> = (0..4)
+        .map(|_| {
+            let answer = request(&server, &handshake(&bearer("a.b.c")));
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (503, "busy"),
+                "before the token is looked at"
+            );
+            let told = answer.json()["retryAfterMs"].as_u64().unwrap();
+            assert!(answer.head.contains(&format!("retry-after: {}\r\n", told.div_ceil(1_000))));
+            told
+        })
+        .collect();
+    assert!(told.windows(2).all(|two| two[0] != two[1]), "{told:?}");
+    assert!(told.iter().all(|ms| (500..=5_100).contains(ms)), "{told:?}");
+    assert!(first.is_alive() && second.is_alive());
+    let bad = handshake("").replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8");
+    assert_eq!(request(&server, &bad).status, 426, "what is no handshake takes nobody's place");
+    assert_ne!(request(&server, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n").status, 503);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &server.registry).unwrap();
+    assert!(text.contains("herenow_gateway_handshakes_total{result=\"delayed\"} 4"), "{text}");
+    let began = Instant::now();
+    let later = std::iter::repeat_with(|| request(&server, &handshake(&bearer(&token()))).status)
+        .take_while(|_| began.elapsed() < Duration::from_secs(5))
+        .any(|status| status == 101);
+    assert!(later, "the rate goes on");
 }
 
 #[test]
