@@ -15,6 +15,20 @@ pub(super) enum View {
     },
 }
 
+impl View {
+    fn of(record: &Record) -> Self {
+        record.status.map_or(Self::Unknown, |status| Self::Known { status, stale: record.stale })
+    }
+}
+
+/// An answer to a poller about a user. Between polls nothing is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Poll {
+    pub(super) sent: Moment,
+    pub(super) received: Moment,
+    pub(super) view: View,
+}
+
 /// A connection that ended although its client wanted it.
 #[derive(Clone, Debug)]
 pub(super) struct Forced {
@@ -33,6 +47,7 @@ pub(super) struct Journal {
     people: Vec<Person>,
     views: Vec<Vec<Steps<View>>>,
     held: Vec<Vec<Option<Version>>>,
+    polls: Vec<Vec<Vec<Poll>>>,
     pub(super) forced: Vec<Forced>,
     /// Records with a version lower than the one held, which clients drop.
     pub(super) dropped: u64,
@@ -42,13 +57,14 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Users, each with the number of its devices.
-    pub(super) fn new(users: Vec<(String, usize)>, watchers: usize) -> Self {
+    pub(super) fn new(users: Vec<(String, usize)>, watchers: usize, pollers: usize) -> Self {
         let count = users.len();
         Self {
             people: users.iter().map(|(_, devices)| Person::new(*devices)).collect(),
             users: users.into_iter().map(|(name, _)| name).collect(),
             views: vec![vec![vec![(Moment::ZERO, View::Unknown)]; count]; watchers],
             held: vec![vec![None; count]; watchers],
+            polls: vec![vec![Vec::new(); count]; pollers],
             forced: Vec::new(),
             dropped: 0,
             odd: Vec::new(),
@@ -71,7 +87,7 @@ impl Journal {
 
     /// A watcher was told of a user.
     pub(super) fn shown(&mut self, watcher: usize, at: Moment, record: &Record) {
-        let Some(user) = self.users.iter().position(|user| *user == record.user) else { return };
+        let Some(user) = self.user(&record.user) else { return };
         let held = &mut self.held[watcher][user];
         let lower = held.as_ref().is_some_and(|held| record.version < *held);
         let view = record.status.map_or(View::Unknown, |status| View::Known { status, stale: record.stale });
@@ -83,6 +99,23 @@ impl Journal {
             *held = Some(record.version.clone());
         }
         self.views[watcher][user].push((at, view));
+    }
+
+    /// A poller got an answer.
+    pub(super) fn polled(&mut self, poller: usize, sent: Moment, received: Moment, record: &Record) {
+        let Some(user) = self.user(&record.user) else { return };
+        self.polls[poller][user].push(Poll { sent, received, view: View::of(record) });
+    }
+
+    /// A poller got none, about these users.
+    pub(super) fn unanswered(&mut self, poller: usize, sent: Moment, received: Moment, users: &[&str]) {
+        for user in users.iter().filter_map(|user| self.user(user)).collect::<Vec<_>>() {
+            self.polls[poller][user].push(Poll { sent, received, view: View::Unknown });
+        }
+    }
+
+    fn user(&self, name: &str) -> Option<usize> {
+        self.users.iter().position(|user| user == name)
     }
 
     /// A watcher lost its connection: it knows nothing, and comes back as a fresh client that holds nothing.
@@ -99,6 +132,14 @@ impl Journal {
 
     pub(super) const fn watchers(&self) -> usize {
         self.views.len()
+    }
+
+    pub(super) const fn pollers(&self) -> usize {
+        self.polls.len()
+    }
+
+    pub(super) fn polls(&self, poller: usize, user: usize) -> &[Poll] {
+        &self.polls[poller][user]
     }
 
     pub(super) fn name(&self, user: usize) -> &str {

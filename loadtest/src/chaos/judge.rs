@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::journal::{Journal, View, is_right};
+use super::journal::{Journal, Poll, View, is_right};
 use super::truth::{Answers, Moment, Steps, at};
 use super::wire::Status;
+
+/// The last answer of a poller is at most this old at the end.
+const LAST_POLL: Duration = Duration::from_secs(2);
 
 /// What is judged, and by which bounds.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,7 @@ impl What {
 /// Somebody was shown wrongly.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
+    /// Pollers come after the watchers.
     pub(super) watcher: usize,
     pub(super) user: usize,
     pub(super) at: Moment,
@@ -81,6 +85,8 @@ pub(super) struct Verdict {
     /// The most time of one pair that was unknown, and that was shown with `asOf`.
     pub(super) unknown: Duration,
     pub(super) stale: Duration,
+    /// The most time in which a poller got nothing fresh about a user.
+    pub(super) unpolled: Duration,
     /// Pairs that were wrong, unknown or stale when all was over.
     pub(super) wrong_at_end: usize,
     /// Changes of the truth within the window: without any, the judge saw nothing.
@@ -100,6 +106,11 @@ pub(super) fn judge(journal: &Journal, window: Window) -> Verdict {
             let mut pair = Pair { watcher, user, window, verdict: &mut verdict };
             pair.judge(&truth, journal.view(watcher, user));
         }
+        for poller in 0..journal.pollers() {
+            let watcher = journal.watchers() + poller;
+            let mut pair = Pair { watcher, user, window, verdict: &mut verdict };
+            pair.judge_polls(&truth, journal.polls(poller, user));
+        }
     }
     verdict.faults.sort_by_key(|fault| std::cmp::Reverse(fault.took));
     verdict.phases = phases(&verdict.faults, window);
@@ -117,12 +128,52 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn judge(&mut self, truth: &Steps<Answers>, view: &[(Moment, View)]) {
         self.intervals(truth, view);
-        for at in unexplained(truth, view, self.window) {
+        let told: Vec<Poll> =
+            view.iter().map(|(at, view)| Poll { sent: *at, received: *at, view: *view }).collect();
+        self.transitions(truth, &told);
+        self.end(truth, at(view, self.window.to));
+    }
+
+    /// As a view, but that what was right at any moment between question and answer is right.
+    fn judge_polls(&mut self, truth: &Steps<Answers>, polls: &[Poll]) {
+        let Window { from, to, .. } = self.window;
+        let mut before = from;
+        let mut blind = Duration::ZERO;
+        for poll in polls.iter().filter(|poll| poll.received > from && poll.received <= to) {
+            match poll.view {
+                View::Known { status, stale: false } => self.answered(truth, poll, status),
+                View::Unknown | View::Known { stale: true, .. } => blind += poll.received - before,
+            }
+            before = poll.received;
+        }
+        self.verdict.unpolled = self.verdict.unpolled.max(blind);
+        self.transitions(truth, polls);
+        let last = polls.iter().rfind(|poll| poll.received <= to && poll.received + LAST_POLL > to);
+        self.end(truth, last.map(|poll| poll.view));
+    }
+
+    /// An answer may be wrong for as long ago as it was right.
+    fn answered(&mut self, truth: &Steps<Answers>, poll: &Poll, status: Status) {
+        let meanwhile = truth.iter().filter(|(at, _)| *at > poll.sent && *at <= poll.received);
+        let Some(what) = at(truth, poll.sent).and_then(|answers| error(answers, status)) else { return };
+        if meanwhile.into_iter().any(|(_, answers)| answers.has(status)) {
+            return;
+        }
+        let right = truth.iter().rposition(|(at, answers)| *at <= poll.sent && answers.has(status));
+        let since = right.and_then(|index| truth.get(index + 1)).map_or(Moment::ZERO, |(ended, _)| *ended);
+        self.close(Some((since, what)), poll.sent);
+    }
+
+    fn transitions(&mut self, truth: &Steps<Answers>, told: &[Poll]) {
+        for at in unexplained(truth, told, self.window) {
             self.verdict.unexplained += 1;
             self.note(at, Duration::ZERO, What::Unexplained);
         }
+    }
+
+    fn end(&mut self, truth: &Steps<Answers>, view: Option<View>) {
         let to = self.window.to;
-        if !at(truth, to).is_some_and(|answers| is_right(answers, at(view, to))) {
+        if !at(truth, to).is_some_and(|answers| is_right(answers, view)) {
             self.verdict.wrong_at_end += 1;
             self.note(to, Duration::ZERO, What::WrongAtEnd);
         }
@@ -194,22 +245,22 @@ fn error(answers: Answers, shown: Status) -> Option<What> {
 }
 
 /// When the view changed although nothing that was true lately, and in this order, explains it.
-fn unexplained(truth: &Steps<Answers>, view: &[(Moment, View)], window: Window) -> Vec<Moment> {
+fn unexplained(truth: &Steps<Answers>, told: &[Poll], window: Window) -> Vec<Moment> {
     let mut known = None;
     let mut earliest = 0;
     let mut found = Vec::new();
-    for (seen, view) in view {
+    for Poll { sent, received, view } in told {
         let View::Known { status, .. } = view else { continue };
-        if known.replace(*status) == Some(*status) || *seen > window.to {
+        if known.replace(*status) == Some(*status) || *received > window.to {
             continue;
         }
         let explains = |(index, (began, answers)): &(usize, &(Moment, Answers))| {
             let ended = truth.get(index + 1).map_or(Moment::MAX, |(next, _)| *next);
-            answers.has(*status) && *began <= *seen && ended.saturating_add(window.late) >= *seen
+            answers.has(*status) && *began <= *received && ended.saturating_add(window.late) >= *sent
         };
         match truth.iter().enumerate().skip(earliest).find(explains) {
             Some((index, _)) => earliest = index,
-            None if *seen > window.from => found.push(*seen),
+            None if *received > window.from => found.push(*received),
             None => {}
         }
     }

@@ -27,7 +27,7 @@ fn record(status: &str, n: u64, stale: bool) -> Record {
 
 /// One user, one watcher; the user is on from the start, and seen so.
 fn verdict(truth: &[(u64, Truth)], told: &[(u64, &str, bool)]) -> Verdict {
-    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1);
+    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1, 0);
     journal.set_truth(0, Moment::ZERO, Truth::On);
     for (at, truth) in truth {
         journal.set_truth(0, s(*at), *truth);
@@ -119,7 +119,7 @@ fn dnd_that_nobody_claimed_is_wrong_whatever_the_doubt() {
 #[test]
 fn a_claim_that_may_be_forgotten_is_excused_in_its_row_only() {
     let shown = |forgetful: bool| {
-        let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1);
+        let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1, 0);
         journal.set_truth(0, s(0), Truth::On);
         journal.person(0).claim(s(2), May::be(&[Claim::Dnd]));
         journal.shown(0, s(0), &record("online", 1, false));
@@ -137,7 +137,7 @@ fn a_claim_that_may_be_forgotten_is_excused_in_its_row_only() {
 
 #[test]
 fn one_of_three_devices_keeps_its_user_online() {
-    let mut journal = Journal::new(vec![("ana".to_owned(), 3)], 1);
+    let mut journal = Journal::new(vec![("ana".to_owned(), 3)], 1, 0);
     for device in 0..3 {
         journal.person(0).set(device, s(0), Truth::On);
     }
@@ -174,7 +174,7 @@ fn what_touches_the_fault_is_the_faults() {
 
 #[test]
 fn the_ninety_ninth_of_a_hundred_is_told_beside_the_worst() {
-    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 100);
+    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 100, 0);
     journal.set_truth(0, s(0), Truth::On);
     journal.set_truth(0, s(2), Truth::Off);
     for watcher in 0..100 {
@@ -184,4 +184,48 @@ fn the_ninety_ninth_of_a_hundred_is_told_beside_the_worst() {
     }
     let phase = judge(&journal, WINDOW).phases[0];
     assert_eq!((phase.count, phase.over_bound, phase.p99_ms, phase.max_ms), (100, 1, 990, 3_000));
+}
+
+/// The user is on but from 5 s to 9 s; a poller asks and is answered at once, or half a second later.
+fn polled(answers: &[(u64, &str, bool)], took: Duration) -> Verdict {
+    let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 0, 1);
+    for (at, truth) in [(0, Truth::On), (5, Truth::Off), (9, Truth::On)] {
+        journal.set_truth(0, s(at), truth);
+    }
+    for (n, (at, status, stale)) in (1..).zip(answers) {
+        journal.polled(0, s(*at), s(*at) + took, &record(status, n, *stale));
+    }
+    judge(&journal, WINDOW)
+}
+
+#[test]
+fn an_answer_is_wrong_for_as_long_ago_as_it_was_right() {
+    let right = [(4, "online", false), (6, "offline", false), (20, "online", false)];
+    assert_eq!(polled(&right, s(0)).faults.len(), 0);
+    let ghost = polled(&[(4, "online", false), (8, "online", false), (20, "online", false)], s(0));
+    assert_eq!((ghost.false_online, ghost.unexplained), (s(3), 0));
+    let never = polled(&[(4, "dnd", false), (20, "online", false)], s(0));
+    assert_eq!((never.wrong_status, never.unexplained), (s(4), 1));
+}
+
+#[test]
+fn what_was_right_between_question_and_answer_is_right() {
+    let half = Duration::from_millis(500);
+    let answers = [(4, "online", false), (5, "online", false), (8, "online", false), (19, "online", false)];
+    let verdict = polled(&answers, half + half);
+    assert_eq!((verdict.false_online, verdict.unexplained), (s(0), 0), "{:?}", verdict.faults);
+    assert_eq!(polled(&answers, half).false_online, s(3));
+}
+
+#[test]
+fn between_polls_nothing_is_known() {
+    assert_eq!(polled(&[(4, "online", false), (19, "online", false)], s(0)).faults.len(), 0);
+}
+
+#[test]
+fn a_poller_without_fresh_answers_is_blind_and_wrong_at_the_end() {
+    let answers = [(4, "online", false), (6, "offline", true), (8, "unknown", false)];
+    let verdict = polled(&answers, s(0));
+    assert_eq!((verdict.unpolled, verdict.wrong_at_end), (s(4), 1));
+    assert_eq!(verdict.false_offline, s(0));
 }

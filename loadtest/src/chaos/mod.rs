@@ -14,6 +14,7 @@ mod judge_tests;
 mod people;
 mod proxy;
 mod report;
+mod rest;
 mod session;
 mod timers;
 mod truth;
@@ -44,6 +45,8 @@ use self::world::{Habit, World, people};
 const WATCHERS: usize = 2 * EACH;
 /// Users whose clients are a process of their own.
 const APART: usize = 4;
+/// Watchers over REST, each at another gateway.
+const POLLERS: usize = 2;
 /// All must be right for so long before the fault, and it may take so long until it is.
 const CALM: Duration = Duration::from_secs(1);
 const CALM_LIMIT: Duration = Duration::from_secs(30);
@@ -148,7 +151,8 @@ impl Arguments {
         let mut fleet = Fleet::start(plan).await?;
         let issuer = fleet::issuer(fleet.secret());
         let users = people(self.users.into(), if fault.apart() { APART } else { 0 }, EACH);
-        let world = Rc::new(World::new(fleet.gateways(), issuer, users, WATCHERS, self.seed, timers));
+        let world =
+            Rc::new(World::new(fleet.gateways(), issuer, users, [WATCHERS, POLLERS], self.seed, timers));
         let mut tasks = JoinSet::new();
         for (index, user) in world.users.iter().enumerate() {
             if user.habit != Habit::Apart {
@@ -160,9 +164,13 @@ impl Arguments {
         for number in 0..WATCHERS {
             tasks.spawn_local(watchers::watcher(Rc::clone(&world), number));
         }
+        for number in 0..POLLERS {
+            tasks.spawn_local(watchers::poller(Rc::clone(&world), number));
+        }
         let mut clients = apart(&fleet, &world).await?;
         fleet.settled().await?;
         calm(&world).await?;
+        world.begun.set(true);
 
         let from = world.now();
         tokio::time::sleep(BEFORE).await;

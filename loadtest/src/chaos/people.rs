@@ -188,7 +188,7 @@ impl Actor {
             } else if due(plan.flip) {
                 plan.flip = Some(now + self.dice.between(FLIP));
                 Some(self.flip(now))
-            } else if due(plan.claim) {
+            } else if due(plan.claim) && self.world.begun.get() {
                 plan.claim = Some(now + self.dice.between(FLIP));
                 Some(self.claim(now))
             } else if now >= plan.beat {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::faults::{Bite, Bounds, Fault};
 use super::journal::{Journal, View};
 use super::judge::{self, Phase, Verdict};
-use super::truth::{Answers, Moment};
+use super::truth::{Answers, Moment, Steps};
 use super::wire::Status;
 
 /// The worst faults that are told with their traces.
@@ -39,6 +39,8 @@ pub(super) struct Row {
     pub(super) unknown_allowed_ms: u64,
     pub(super) unknown_ms: u64,
     pub(super) stale_ms: u64,
+    /// The most time in which a poller got nothing fresh about a user.
+    pub(super) unpolled_ms: u64,
     /// From healing until every view was right.
     pub(super) recovery_ms: Option<u64>,
     pub(super) forced: usize,
@@ -124,6 +126,7 @@ impl Judged<'_> {
             unknown_allowed_ms: millis(self.bounds.unknown),
             unknown_ms: millis(verdict.unknown),
             stale_ms: millis(verdict.stale),
+            unpolled_ms: millis(verdict.unpolled),
             recovery_ms: self.recovery.map(millis),
             forced: forced.len() - excused,
             forced_excused: excused,
@@ -183,16 +186,20 @@ fn trace(journal: &Journal, fault: &judge::Fault) -> String {
         .filter(|(at, _)| *at <= fault.at + fault.took + AROUND)
         .map(truth_step)
         .collect();
-    let view = journal.view(fault.watcher, fault.user);
+    let poller = fault.watcher.checked_sub(journal.watchers());
+    let view: Steps<View> = match poller {
+        None => journal.view(fault.watcher, fault.user).to_vec(),
+        Some(poller) => {
+            journal.polls(poller, fault.user).iter().map(|poll| (poll.received, poll.view)).collect()
+        }
+    };
     let view: Vec<String> = view.iter().filter(|(at, _)| near(*at)).map(view_step).collect();
+    let watcher = match poller {
+        None => format!("watcher {}", fault.watcher),
+        Some(poller) => format!("poller {poller}"),
+    };
     let name = journal.name(fault.user);
-    let head = format!(
-        "{:.3?} {} for {:.3?}: {name} at watcher {}",
-        fault.at,
-        fault.what.words(),
-        fault.took,
-        fault.watcher
-    );
+    let head = format!("{:.3?} {} for {:.3?}: {name} at {watcher}", fault.at, fault.what.words(), fault.took);
     format!("{head}\n      truth {}\n      view  {}", truth.join(", "), view.join(", "))
 }
 
@@ -227,7 +234,7 @@ impl fmt::Display for Report {
         writeln!(f, "{servers} NATS servers, timers {} times shorter; milliseconds", self.timers_shorter)?;
         writeln!(
             f,
-            "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
+            "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
             "fault",
             "",
             "bound",
@@ -239,6 +246,7 @@ impl fmt::Display for Report {
             "unexpl",
             "unknown/of",
             "stale",
+            "rest",
             "recovery",
             "cut/exc",
             "wrong",
@@ -249,7 +257,7 @@ impl fmt::Display for Report {
             let or_none = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
             writeln!(
                 f,
-                "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
+                "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
                 row.fault.name(),
                 if row.passed { "ok" } else { "MISS" },
                 row.bound_ms,
@@ -261,6 +269,7 @@ impl fmt::Display for Report {
                 row.unexplained,
                 format!("{}/{}", row.unknown_ms, row.unknown_allowed_ms),
                 row.stale_ms,
+                row.unpolled_ms,
                 or_none(row.recovery_ms),
                 format!("{}/{}", row.forced, row.forced_excused),
                 row.wrong_at_end,

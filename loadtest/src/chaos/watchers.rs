@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout;
 
+use super::rest;
 use super::session::{Listening, Session};
-use super::wire::{self, Activity, Heard};
+use super::wire::{self, Activity, Heard, Record};
 use super::world::World;
 
 /// The shortest and longest time until a watcher that was cut off tries the next gateway, in milliseconds.
 const WATCH_AGAIN: (u64, u64) = (50, 500);
+/// How often a poller asks.
+pub(super) const POLL: Duration = Duration::from_millis(500);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -70,4 +73,64 @@ async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Er
         }
     }
     anyhow!("the gateway no longer answers")
+}
+
+/// One watcher of everybody over REST, for the whole scenario: each time all at once, and one of them by itself.
+pub(super) async fn poller(world: Rc<World>, number: usize) {
+    let users: Vec<&str> = world.users.iter().map(|user| user.name.as_str()).collect();
+    let mut gateway = (number + 1) % world.gateways.len();
+    for turn in 0.. {
+        let next = world.now() + POLL;
+        let poll = Poll { world: &world, number, gateway };
+        let answered = poll.all(&users).await && poll.one(users[turn % users.len()]).await;
+        if !answered {
+            gateway = (gateway + 1) % world.gateways.len();
+        }
+        tokio::time::sleep(next.saturating_sub(world.now())).await;
+    }
+}
+
+/// One turn of a poller.
+struct Poll<'a> {
+    world: &'a World,
+    number: usize,
+    gateway: usize,
+}
+
+impl Poll<'_> {
+    /// False: no answer.
+    async fn all(&self, users: &[&str]) -> bool {
+        let sent = self.world.now();
+        let records =
+            async { rest::statuses(&self.world.gateways[self.gateway], &self.token()?, users).await };
+        self.note(sent, users, records.await)
+    }
+
+    async fn one(&self, user: &str) -> bool {
+        let sent = self.world.now();
+        let record = async { rest::status(&self.world.gateways[self.gateway], &self.token()?, user).await };
+        self.note(sent, &[user], record.await.map(|record| vec![record]))
+    }
+
+    fn token(&self) -> anyhow::Result<String> {
+        self.world.issuer.token(&format!("poller-{}", self.number))
+    }
+
+    fn note(&self, sent: Duration, users: &[&str], records: anyhow::Result<Vec<Record>>) -> bool {
+        let received = self.world.now();
+        let mut journal = self.world.journal.borrow_mut();
+        match records {
+            Ok(records) => {
+                records.iter().for_each(|record| journal.polled(self.number, sent, received, record));
+                true
+            }
+            Err(error) => {
+                if let Some(broken) = error.downcast_ref::<rest::Broken>() {
+                    journal.odd.push(format!("{received:.3?} poller {}: {broken}", self.number));
+                }
+                journal.unanswered(self.number, sent, received, users);
+                false
+            }
+        }
+    }
 }

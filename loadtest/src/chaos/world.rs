@@ -86,6 +86,8 @@ pub(super) struct World {
     pub(super) journal: RefCell<Journal>,
     seed: u64,
     dice: RefCell<Dice>,
+    /// All was right once. Nobody claims anything before: owners that change while the cluster starts forget it.
+    pub(super) begun: Cell<bool>,
     /// Nobody comes or goes any more by itself.
     pub(super) ending: Cell<bool>,
     /// Gateways that a fault takes away: whoever loses a connection to them was not cut off by the service.
@@ -99,7 +101,7 @@ impl World {
         gateways: Vec<String>,
         issuer: Issuer,
         users: Vec<User>,
-        watchers: usize,
+        [watchers, pollers]: [usize; 2],
         seed: u64,
         timers: Timers,
     ) -> Self {
@@ -110,9 +112,10 @@ impl World {
             gateways,
             issuer,
             users,
-            journal: RefCell::new(Journal::new(names, watchers)),
+            journal: RefCell::new(Journal::new(names, watchers, pollers)),
             seed,
             dice: RefCell::new(Dice::new(seed)),
+            begun: Cell::new(false),
             ending: Cell::new(false),
             taken: RefCell::default(),
             stay_away: Cell::new(false),
