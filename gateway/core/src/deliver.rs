@@ -225,14 +225,14 @@ impl Gateway {
         }
     }
 
-    /// R11: how far a value can be trusted. Where the owner is not heard, a live session here still vouches for its
-    /// user, if the value says that the user is there.
+    /// R11: how far a value can be trusted. Where the owner is not heard, an active session here still vouches for its
+    /// user being online. Of no other status can a gateway be sure: a device elsewhere may be active by now.
     pub(crate) fn trust(&self, partition: Partition, known: &Known, key: UserKey, now: Now) -> Freshness {
         let Some(view) = self.views.get(partition.index()) else { return Freshness::Unknown };
         let freshness = view.freshness(now.mono, &self.config);
         let current = known.epoch == view.epoch && view.is_caught_up(now.mono, &self.config);
-        let here = known.public.status != Status::Offline && self.by_user.contains_key(&key);
-        if current || here { Freshness::Fresh } else { freshness }
+        let vouched = || known.public.status == Status::Online && self.is_active_here(key);
+        if current || vouched() { Freshness::Fresh } else { freshness }
     }
 }
 

@@ -81,7 +81,7 @@ impl Gateway {
             return;
         }
         if !matches!(frame, ClientFrame::Heartbeat { .. } | ClientFrame::Auth { .. } | ClientFrame::Bye {}) {
-            self.used(slot, now);
+            self.used(slot, now, out);
         }
         match frame {
             ClientFrame::Heartbeat { activity, id } => self.on_heartbeat(slot, activity, id, now, out),
@@ -133,7 +133,7 @@ impl Gateway {
             if let Some(session) = self.session(slot) {
                 session.says = true;
             }
-            self.set_activity(slot, activity, now);
+            self.set_activity(slot, activity, now, out);
         }
         if let Some(id) = id {
             self.post(slot, &ServerFrame::Ack { id }, now, out);
@@ -141,16 +141,16 @@ impl Gateway {
     }
 
     /// A frame other than a heartbeat: somebody uses the device.
-    pub(crate) fn used(&mut self, slot: Slot, now: Now) {
+    pub(crate) fn used(&mut self, slot: Slot, now: Now, out: &mut Vec<Output>) {
         if let Some(session) = self.session(slot) {
             session.last_used = now.mono;
             if !session.says {
-                self.set_activity(slot, Activity::Active, now);
+                self.set_activity(slot, Activity::Active, now, out);
             }
         }
     }
 
-    fn set_activity(&mut self, slot: Slot, activity: Activity, now: Now) {
+    fn set_activity(&mut self, slot: Slot, activity: Activity, now: Now, out: &mut Vec<Output>) {
         let Some(session) = self.session(slot) else { return };
         if session.activity == activity || session.over {
             return;
@@ -160,6 +160,7 @@ impl Gateway {
         let (number, key, partition) = (session.number, session.key, session.partition);
         let change = SessionChange::Activity { number, key, activity, since: now.wall };
         self.uplink.push(partition, slot, change);
+        self.vouch(partition, key, now, out);
     }
 
     pub(crate) fn renewed(
@@ -224,14 +225,21 @@ impl Gateway {
         for index in watches {
             self.unwatch_one(slot, index, out);
         }
-        if !self.by_user.contains_key(&key) {
-            self.stop_vouching(partition, key, now, out);
-        }
+        self.vouch(partition, key, now, out);
     }
 
-    /// A user's last session here has ended. Where its owner is not heard, that session was what its value rested on:
-    /// watchers are told that it does so no longer.
-    fn stop_vouching(&mut self, partition: Partition, key: UserKey, now: Now, out: &mut Vec<Output>) {
+    /// Whether any session of a user is active here.
+    pub(crate) fn is_active_here(&self, key: UserKey) -> bool {
+        let active = |slot: &Slot| {
+            let session = self.sessions.get(slot.0 as usize).and_then(Option::as_ref);
+            session.is_some_and(|session| session.activity == Activity::Active)
+        };
+        self.by_user.get(&key).is_some_and(|slots| slots.iter().any(active))
+    }
+
+    /// A session of a user has changed or ended. Where the owner is not heard, its value may have rested on it:
+    /// watchers are told whether it still does.
+    fn vouch(&mut self, partition: Partition, key: UserKey, now: Now, out: &mut Vec<Output>) {
         let config = &self.config;
         let view = self.views.get(partition.index());
         let fresh = view.is_some_and(|view| view.freshness(now.mono, config) == Freshness::Fresh);
@@ -258,7 +266,7 @@ impl Gateway {
             {
                 self.warn_of_token(slot, now, out);
             } else if let Some(activity) = session.inferred(now.mono, self.config.idle_after) {
-                self.set_activity(slot, activity, now);
+                self.set_activity(slot, activity, now, out);
             }
         }
     }

@@ -6,8 +6,9 @@
 mod support;
 
 use herenow_gateway_core::{Input, Output};
+use herenow_protocol::frame::ClientFrame;
 use herenow_protocol::message::{Delta, Entry, Fenced, Shown, ToGateway, Up};
-use herenow_protocol::{Epoch, Presence, Status};
+use herenow_protocol::{Activity, Epoch, Presence, Status};
 use support::{ONE, PARTITION, TWO, World, process, secs};
 
 fn watching(users: &[(&str, Status)]) -> World {
@@ -297,10 +298,36 @@ fn whoever_leaves_while_its_owner_is_away_is_vouched_for_no_longer() {
     world.owner.beats = false;
     world.advance(secs(3));
     assert!(world.told(0).iter().all(|p| p.user_id.as_str() != "bob" || p.as_of.is_none()));
-    world.frame(1, herenow_protocol::frame::ClientFrame::Bye {});
+    world.frame(1, ClientFrame::Bye {});
     world.advance_ms(50);
     let told = world.told(0);
     assert!(told.iter().any(|p| p.user_id.as_str() == "bob" && p.as_of.is_some()), "{told:?}");
+}
+
+#[test]
+fn only_an_active_session_vouches_and_only_for_online() {
+    let mut world = watching(&[("bob", Status::Online), ("cat", Status::Idle), ("dan", Status::Dnd)]);
+    for (slot, name) in [(1, "bob"), (2, "cat"), (3, "dan")] {
+        world.open(slot, name);
+    }
+    world.owner.beats = false;
+    world.advance(secs(3));
+    let doubted = |told: Vec<Presence>| -> Vec<String> {
+        let doubted = told.into_iter().filter(|presence| presence.as_of.is_some());
+        doubted.map(|presence| presence.user_id.as_str().to_owned()).collect()
+    };
+    assert_eq!(
+        doubted(world.told(0)),
+        ["cat", "dan"],
+        "they may be active elsewhere, or claim something else"
+    );
+    let heartbeat = |activity| ClientFrame::Heartbeat { activity: Some(activity), id: None };
+    world.frame(1, heartbeat(Activity::Idle));
+    world.advance_ms(50);
+    assert_eq!(doubted(world.told(0)), ["bob"], "now nothing here is active");
+    world.frame(1, heartbeat(Activity::Active));
+    world.advance_ms(50);
+    assert_eq!(world.told(0).iter().map(|presence| presence.as_of).collect::<Vec<_>>(), [None]);
 }
 
 #[test]
