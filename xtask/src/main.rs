@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod acceptance;
+mod chaos;
 mod clock;
 mod codes;
 mod imports;
@@ -56,20 +57,7 @@ enum Command {
         rest: Vec<String>,
     },
     /// Break a cluster of real processes in one way after another, and judge from outside what watchers were shown
-    Chaos {
-        /// The faults, with commas between; `--help` after `--` lists them. Default: all
-        #[arg(long)]
-        faults: Option<String>,
-        /// How many users
-        #[arg(long)]
-        users: Option<u64>,
-        /// What they come and go by
-        #[arg(long)]
-        seed: Option<u64>,
-        /// Anything else for the driver, after `--`
-        #[arg(last = true)]
-        rest: Vec<String>,
-    },
+    Chaos(chaos::Options),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -108,20 +96,7 @@ fn main() -> Result<()> {
         }
         Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),
-        Command::Chaos { faults, users, seed, rest } => {
-            setup::nats_server(&workspace)?;
-            Run::cargo(&workspace, ["build", "-p", "herenow"]).done()?;
-            let option = |name: &str, value: Option<String>| value.map(|value| [name.to_owned(), value]);
-            let options = [
-                option("--faults", faults),
-                option("--users", users.map(|users| users.to_string())),
-                option("--seed", seed.map(|seed| seed.to_string())),
-            ];
-            Run::cargo(&workspace, ["run", "-p", "herenow-loadtest", "--", "chaos"])
-                .args(options.into_iter().flatten().flatten())
-                .args(rest)
-                .done()
-        }
+        Command::Chaos(options) => chaos::all(&workspace, options),
         Command::Bench { what: Bench::Store { millions } } => {
             let bench =
                 ["run", "--release", "-p", "herenow-store", "--features", "testing", "--example", "measure"];

@@ -151,6 +151,11 @@ impl Journal {
         self.people[user].answers()
     }
 
+    /// Of a user with several devices, each known late by its own way.
+    pub(super) fn mixed(&self, user: usize, from: Moment, to: Moment) -> Answers {
+        self.people[user].mixed(from, to)
+    }
+
     pub(super) fn truth_at(&self, user: usize, moment: Moment) -> Answers {
         self.people[user].answer(moment)
     }

@@ -103,12 +103,12 @@ pub(super) fn judge(journal: &Journal, window: Window) -> Verdict {
             |(at, answers): &&(Moment, Answers)| *at > window.from && *at <= window.to && answers.is_sure();
         verdict.changes += truth.iter().filter(within).count();
         for watcher in 0..journal.watchers() {
-            let mut pair = Pair { watcher, user, window, verdict: &mut verdict };
+            let mut pair = Pair { journal, watcher, user, window, verdict: &mut verdict };
             pair.judge(&truth, journal.view(watcher, user));
         }
         for poller in 0..journal.pollers() {
             let watcher = journal.watchers() + poller;
-            let mut pair = Pair { watcher, user, window, verdict: &mut verdict };
+            let mut pair = Pair { journal, watcher, user, window, verdict: &mut verdict };
             pair.judge_polls(&truth, journal.polls(poller, user));
         }
     }
@@ -119,6 +119,7 @@ pub(super) fn judge(journal: &Journal, window: Window) -> Verdict {
 
 /// One watcher and one user.
 struct Pair<'a> {
+    journal: &'a Journal,
     watcher: usize,
     user: usize,
     window: Window,
@@ -165,7 +166,8 @@ impl Pair<'_> {
     }
 
     fn transitions(&mut self, truth: &Steps<Answers>, told: &[Poll]) {
-        for at in unexplained(truth, told, self.window) {
+        let mixed = |from, to| self.journal.mixed(self.user, from, to);
+        for at in unexplained(truth, told, self.window, mixed) {
             self.verdict.unexplained += 1;
             self.note(at, Duration::ZERO, What::Unexplained);
         }
@@ -244,8 +246,14 @@ fn error(answers: Answers, shown: Status) -> Option<What> {
     }
 }
 
-/// When the view changed although nothing that was true lately, and in this order, explains it.
-fn unexplained(truth: &Steps<Answers>, told: &[Poll], window: Window) -> Vec<Moment> {
+/// When the view changed although nothing that was true lately, and in this order, explains it; nor, of a user with
+/// several devices, that they are known late by different ways.
+fn unexplained(
+    truth: &Steps<Answers>,
+    told: &[Poll],
+    window: Window,
+    mixed: impl Fn(Moment, Moment) -> Answers,
+) -> Vec<Moment> {
     let mut known = None;
     let mut earliest = 0;
     let mut found = Vec::new();
@@ -260,6 +268,7 @@ fn unexplained(truth: &Steps<Answers>, told: &[Poll], window: Window) -> Vec<Mom
         };
         match truth.iter().enumerate().skip(earliest).find(explains) {
             Some((index, _)) => earliest = index,
+            None if mixed(sent.saturating_sub(window.late), *received).has(*status) => {}
             None if *received > window.from => found.push(*received),
             None => {}
         }

@@ -11,6 +11,7 @@ mod journal;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod markdown;
 mod people;
 mod proxy;
 mod report;
@@ -22,13 +23,14 @@ mod watchers;
 mod wire;
 mod world;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 use tokio::task::{JoinSet, LocalSet};
 
 pub(crate) use self::clients::ClientsArguments;
@@ -88,6 +90,9 @@ pub(crate) struct Arguments {
     /// Where the logs of the processes go
     #[arg(long, default_value = "target/chaos", value_name = "DIRECTORY")]
     logs: PathBuf,
+    /// A page of documentation to write the result to
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Where the result goes as JSON
     #[arg(long, default_value = "target/chaos.json", value_name = "FILE")]
     json: PathBuf,
@@ -130,11 +135,27 @@ impl Arguments {
         }
         std::fs::write(&self.json, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("--json: {} cannot be written", self.json.display()))?;
+        if let Some(file) = &self.write {
+            std::fs::write(file, markdown::page(&report, &self.command(file)))
+                .with_context(|| format!("--write: {} cannot be written", file.display()))?;
+        }
         write!(std::io::stdout(), "{report}")?;
         if !report.passed() {
             bail!("not every fault was kept within its bound");
         }
         Ok(())
+    }
+
+    /// The command that plays the same.
+    fn command(&self, file: &Path) -> String {
+        let mut command = format!("cargo xtask chaos --shorter {}", self.shorter);
+        let names: Vec<String> = self.faults.iter().map(|fault| fault.name()).collect();
+        let rows = self.rows.to_possible_value().map(|rows| rows.get_name().to_owned()).unwrap_or_default();
+        let which =
+            if names.is_empty() { format!("--rows {rows}") } else { format!("--faults {}", names.join(",")) };
+        // Writing to a string does not fail.
+        let _ = write!(command, " {which} --write {}", file.display());
+        command
     }
 
     async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
@@ -149,6 +170,8 @@ impl Arguments {
             shape: fault.shape(),
         };
         let mut fleet = Fleet::start(plan).await?;
+        // A partition that changes hands for the first time takes claims along with nobody.
+        fleet.settled().await?;
         let issuer = fleet::issuer(fleet.secret());
         let users = people(self.users.into(), if fault.apart() { APART } else { 0 }, EACH);
         let world =
@@ -168,7 +191,6 @@ impl Arguments {
             tasks.spawn_local(watchers::poller(Rc::clone(&world), number));
         }
         let mut clients = apart(&fleet, &world).await?;
-        fleet.settled().await?;
         calm(&world).await?;
         world.begun.set(true);
 

@@ -43,6 +43,7 @@ pub(super) struct Row {
     pub(super) unpolled_ms: u64,
     /// From healing until every view was right.
     pub(super) recovery_ms: Option<u64>,
+    pub(super) recovery_allowed_ms: u64,
     pub(super) forced: usize,
     pub(super) forced_excused: usize,
     pub(super) wrong_at_end: usize,
@@ -128,6 +129,7 @@ impl Judged<'_> {
             stale_ms: millis(verdict.stale),
             unpolled_ms: millis(verdict.unpolled),
             recovery_ms: self.recovery.map(millis),
+            recovery_allowed_ms: millis(self.bounds.recovery),
             forced: forced.len() - excused,
             forced_excused: excused,
             wrong_at_end: verdict.wrong_at_end,

@@ -143,6 +143,12 @@ impl Device {
         ghosts.fold(own, |all, ghost| combine(all, ghost.may))
     }
 
+    /// All that it may have been doing from one moment to another.
+    fn within(&self, from: Moment, to: Moment) -> May<Doing> {
+        let edges = self.edges().filter(|edge| *edge > from && *edge <= to);
+        edges.fold(self.at(from), |all, edge| all.or(self.at(edge)))
+    }
+
     /// What it did of late, but for being gone; who did nothing comes to be active.
     fn lately(&self, at: Moment) -> May<Doing> {
         let first = self.steps.iter().rposition(|step| step.from + LATELY <= at).unwrap_or(0);
@@ -254,14 +260,31 @@ impl Person {
         steps
     }
 
+    /// What may be shown of a user with several devices when each is known late by its own way, since they are at
+    /// different gateways: any mix of what they did from one moment to another. Of one device nothing: its ways have
+    /// an order.
+    pub(super) fn mixed(&self, from: Moment, to: Moment) -> Answers {
+        if self.devices.len() < 2 {
+            return May::be(&[]);
+        }
+        let gone = May::be(&[Doing::Gone]);
+        let doing = self.devices.iter().fold(gone, |all, device| combine(all, device.within(from, to)));
+        let claims = at(&self.claims, to).unwrap_or_else(|| May::be(&[Claim::Nothing]));
+        statuses(claims, doing)
+    }
+
     /// What may be shown at a moment.
     pub(super) fn answer(&self, moment: Moment) -> Answers {
         let gone = May::be(&[Doing::Gone]);
         let doing = self.devices.iter().fold(gone, |all, device| combine(all, device.at(moment)));
         let claims = at(&self.claims, moment).unwrap_or_else(|| May::be(&[Claim::Nothing]));
-        let each = claims.values().flat_map(|claim| doing.values().map(move |doing| status(claim, doing)));
-        May::be(&each.collect::<Vec<_>>())
+        statuses(claims, doing)
     }
+}
+
+fn statuses(claims: May<Claim>, doing: May<Doing>) -> Answers {
+    let each = claims.values().flat_map(|claim| doing.values().map(move |doing| status(claim, doing)));
+    May::be(&each.collect::<Vec<_>>())
 }
 
 /// The value of a step function that began at the first step.
@@ -364,6 +387,20 @@ mod tests {
         assert_eq!(shown(&person), want);
         person.set(1, s(3), Truth::On);
         assert_eq!(shown(&person)[2..], [(3, vec![Online])]);
+    }
+
+    #[test]
+    fn devices_that_are_known_late_may_be_mixed_and_one_may_not() {
+        let mut person = Person::new(2);
+        person.set(0, s(1), Truth::On);
+        person.set(1, s(5), Truth::On);
+        person.set(0, s(6), Truth::Off);
+        assert_eq!(person.answer(s(6)), May::be(&[Status::Online]));
+        assert_eq!(person.mixed(s(4), s(6)), May::be(&[Status::Online, Status::Offline]));
+        assert_eq!(person.mixed(s(5), s(5)), May::be(&[Status::Online]));
+        let mut person = Person::new(1);
+        person.set(0, s(1), Truth::On);
+        assert_eq!(person.mixed(s(0), s(2)), May::be(&[]));
     }
 
     #[test]

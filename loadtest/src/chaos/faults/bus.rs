@@ -16,9 +16,13 @@ const SLOW: (u64, u64) = (100, 300);
 /// How much later the second of a doubled message comes at the most, and how far messages pass each other.
 const SCATTERED: (u64, u64) = (0, 50);
 
+/// Of a hundred packets so many are lost.
+const PERCENT: u32 = 10;
+
 impl Scene<'_> {
-    /// Every process, both directions, for a minute.
-    pub(super) async fn lose(&mut self, loss: f64) -> anyhow::Result<Bite> {
+    /// This part of all messages, for a minute. Each goes up to NATS and down again, and may be lost on both ways.
+    pub(super) async fn lose(&mut self, lost: f64) -> anyhow::Result<Bite> {
+        let loss = 1.0 - (1.0 - lost).sqrt();
         let (bite, did) = self.disturbed(60, Side { loss, ..Side::default() }).await;
         ensure!(did.lost > 0, "nothing was lost");
         Ok(bite)
@@ -36,6 +40,15 @@ impl Scene<'_> {
         let (bite, did) = self.disturbed(60, side).await;
         ensure!(did.twice > 0 && did.passing > 0, "no message was doubled, or passed another");
         Ok(bite)
+    }
+
+    pub(super) async fn lose_packets(&mut self) -> anyhow::Result<Bite> {
+        let injected = self.world.now();
+        self.fleet.lose_packets(member(0), PERCENT)?;
+        self.wait(60).await;
+        let lost = self.fleet.keep_packets(member(0))?;
+        ensure!(lost > 0, "no packet was lost");
+        Ok(self.bite(injected, format!("{lost} packets lost")))
     }
 
     fn span(&self, milliseconds: (u64, u64)) -> (Duration, Duration) {

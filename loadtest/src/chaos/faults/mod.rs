@@ -42,7 +42,7 @@ pub(crate) enum Fault {
     NatsRestart,
     /// A gateway is cut from NATS for 60 s, both ways; nobody tells it
     GatewayCut,
-    /// 1 % of the messages on every connection to NATS is lost for a minute, each way
+    /// 1 % of the messages from one process to another is lost for a minute
     #[value(name = "bus-loss-1")]
     #[serde(rename = "bus-loss-1")]
     BusLoss1,
@@ -50,6 +50,10 @@ pub(crate) enum Fault {
     #[value(name = "bus-loss-10")]
     #[serde(rename = "bus-loss-10")]
     BusLoss10,
+    /// 10 % is lost on every connection to NATS for a minute, each way: nearly every fifth message
+    #[value(name = "bus-loss-19")]
+    #[serde(rename = "bus-loss-19")]
+    BusLoss19,
     /// Every process in turn: SIGTERM and start; NATS servers: kill -9 and start
     RollingRestart,
     /// SIGTERM of a gateway; its users return elsewhere
@@ -74,12 +78,16 @@ pub(crate) enum Fault {
     NatsFreeze,
     /// kill -9 of all NATS servers for a minute: sockets stay, memory does not grow
     NatsAway,
-    /// A NATS server is cut from the two others for 10 s, with a coordinator and a gateway on its side
+    /// A NATS server is cut from the two others for 5 s, with a coordinator and a gateway on its side
     NatsSplit,
     /// Every message takes 100 to 300 ms more, and passes those to other subjects
     BusDelay,
     /// Every second message comes twice, and all pass each other
     BusTwice,
+    /// 10 % of the packets between a gateway and NATS is lost for a minute, each way; needs root
+    #[value(name = "packet-loss-10")]
+    #[serde(rename = "packet-loss-10")]
+    PacketLoss10,
     /// NATS takes a gateway that does not read for a slow consumer and cuts it off
     NatsSlowConsumer,
     /// JetStream has no room; a coordinator is killed, so that others must claim
@@ -168,6 +176,12 @@ impl Fault {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
+    /// What it is, in words.
+    pub(super) fn about(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+    }
+
     /// Whether it needs clients in a process of their own.
     pub(super) const fn apart(self) -> bool {
         matches!(self, Self::ClientFreeze | Self::ClientKill)
@@ -183,7 +197,8 @@ impl Fault {
         } else if self == Self::JetstreamFull {
             Shape { jetstream: servers::FULL_LINES, ..usual }
         } else {
-            Shape { clocks: self == Self::ClockJump, ..usual }
+            let (clocks, namespace) = (self == Self::ClockJump, self == Self::PacketLoss10);
+            Shape { clocks, namespace, ..usual }
         }
     }
 
@@ -196,6 +211,8 @@ impl Fault {
             processes::no_cgroup()
         } else if self == Self::ClockJump {
             fleet::no_faketime()
+        } else if self == Self::PacketLoss10 {
+            fleet::no_namespace()
         } else {
             None
         }
@@ -231,6 +248,8 @@ impl Fault {
             Self::JetstreamFull => scene.fill_jetstream().await,
             Self::BusLoss1 => scene.lose(0.01).await,
             Self::BusLoss10 => scene.lose(0.1).await,
+            Self::BusLoss19 => scene.lose(0.19).await,
+            Self::PacketLoss10 => scene.lose_packets().await,
             Self::BusDelay => scene.delay().await,
             Self::BusTwice => scene.double().await,
             Self::RollingRestart => scene.rolling_restart().await,

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use herenow_protocol::id::{GatewayId, ProcessId};
+use herenow_protocol::subject;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{Bite, Scene, gateway_of, member};
 use crate::chaos::fleet;
@@ -11,11 +15,15 @@ use crate::chaos::proxy::Rules;
 use crate::chaos::timers::MACHINE;
 
 /// What waits for a client may not be more than this, nor wait longer.
-pub(super) const SLOW_LINES: &str = "max_pending: 65536\nwrite_deadline: \"500ms\"\nmax_payload: 65536";
+pub(super) const SLOW_LINES: &str = "max_pending: 262144\nwrite_deadline: \"500ms\"\nmax_payload: 262144";
 /// Little room in the sockets between, in bytes.
-pub(super) const SLOW_BUFFERS: usize = 4096;
+pub(super) const SLOW_BUFFERS: usize = 32 * 1024;
 /// No room for what claims say, in bytes.
 pub(super) const FULL_LINES: &str = "max_file_store: 4096";
+/// Messages for a gateway that does not read, and the size of each.
+const FLOOD: usize = 256;
+const FLOOD_BYTES: usize = 64 * 1024;
+const PONG: &[u8] = b"PONG";
 /// How much more memory a process may have after an outage than before, in KiB.
 const GROWTH: u64 = 20 * 1024;
 const LOOK: Duration = Duration::from_millis(50);
@@ -98,7 +106,7 @@ impl Scene<'_> {
     pub(super) async fn split_servers(&mut self) -> anyhow::Result<Bite> {
         let (injected, before) = (self.world.now(), self.fleet.route_counts(0));
         self.fleet.disturb_routes(0, Rules::cut());
-        self.wait(10).await;
+        self.wait(5).await;
         let did = self.fleet.route_counts(0) - before;
         self.fleet.disturb_routes(0, Rules::default());
         ensure!(did.swallowed > 0, "nothing was swallowed");
@@ -112,6 +120,7 @@ impl Scene<'_> {
         world.taken.borrow_mut().insert(0);
         let proof = self.fleet.freeze(member(0)).await?;
         let end = world.now() + PATIENCE;
+        self.flood(member(0)).await?;
         while self.slow_consumers() == 0 {
             ensure!(world.now() < end, "no server took it for a slow consumer");
             tokio::time::sleep(LOOK).await;
@@ -120,6 +129,27 @@ impl Scene<'_> {
         self.fleet.thaw(member(0))?;
         world.taken.borrow_mut().remove(&0);
         Ok(self.severed(0, injected, format!("{proof}, {cut} times called a slow consumer by NATS")))
+    }
+
+    /// More for a gateway, and nobody else, than may wait for it; nothing that it can read.
+    async fn flood(&self, index: usize) -> anyhow::Result<()> {
+        let gateway = GatewayId { process: ProcessId::new(self.fleet.name(index))?, shard: 0 };
+        let message = [&[0xff; FLOOD_BYTES][..], b"\r\n"].concat();
+        let line = format!("PUB {} {FLOOD_BYTES}\r\n", subject::gateway(&gateway));
+        let address = self.fleet.nats[0].url.trim_start_matches("nats://");
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"CONNECT {\"verbose\":false}\r\n").await?;
+        for _ in 0..FLOOD {
+            stream.write_all(line.as_bytes()).await?;
+            stream.write_all(&message).await?;
+        }
+        // The answer comes when all of it was taken.
+        stream.write_all(b"PING\r\n").await?;
+        let mut said = Vec::new();
+        while !said.windows(PONG.len()).any(|part| part == PONG) {
+            ensure!(stream.read_buf(&mut said).await? > 0, "the server does not take the flood");
+        }
+        Ok(())
     }
 
     fn slow_consumers(&self) -> usize {

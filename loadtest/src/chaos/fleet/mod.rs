@@ -2,10 +2,11 @@
 
 mod admin;
 mod faketime;
+mod namespace;
 mod nats;
 mod process;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use herenow_bus::testing::NatsServer;
 use tokio::net::TcpStream;
 
 use self::faketime::clock_file;
+use self::namespace::Namespace;
 use self::nats::Route;
 use self::process::{LOOK, PATIENCE, signal};
 use super::proxy::{Counts, Options, Proxy, Rules, Thread, Wire};
@@ -23,6 +25,7 @@ use crate::clock;
 use crate::token::Issuer;
 
 pub(super) use self::faketime::{missing as no_faketime, turn};
+pub(super) use self::namespace::missing as no_namespace;
 pub(super) use self::nats::Shape;
 pub(super) use self::process::{Owned, freeze, resident, state, thaw};
 
@@ -32,6 +35,8 @@ const AUDIENCE: &str = "herenow";
 pub(super) const EACH: usize = 3;
 /// The members that are gateways, by index; those before them are coordinators.
 pub(super) const GATEWAYS: Range<usize> = EACH..2 * EACH;
+/// At least so many are each coordinator's when they are spread.
+const SHARE: f64 = 40.0;
 /// Partitions of a deployment with the default settings.
 const PARTITIONS: f64 = 256.0;
 
@@ -77,6 +82,8 @@ struct Member {
     /// More of its environment than others have.
     environment: Vec<(String, String)>,
     process: Option<Owned>,
+    /// Ends after the process.
+    namespace: Option<Namespace>,
 }
 
 impl Fleet {
@@ -131,7 +138,11 @@ impl Fleet {
     fn run(&self, member: &Member) -> anyhow::Result<Owned> {
         let log = self.directory.join(format!("{}.log", member.name));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let child = Command::new(&self.program)
+        let mut command = match &member.namespace {
+            Some(namespace) => namespace.command(&self.program),
+            None => Command::new(&self.program),
+        };
+        let child = command
             .args(["serve", "--name", &member.name, "--roles", member.role])
             .args(["--listen", &member.listen.to_string(), "--admin-listen", &member.admin.to_string()])
             .envs(self.settings.iter().chain(&member.environment).map(|(key, value)| (key, value)))
@@ -148,8 +159,8 @@ impl Fleet {
         let member = &self.members[index];
         let (listen, admin) = (free_address()?, free_address()?);
         let (name, environment) = (member.name.clone(), member.environment.clone());
-        let twin =
-            Member { name, role: member.role, listen, admin, ways: Vec::new(), environment, process: None };
+        let (role, ways, process, namespace) = (member.role, Vec::new(), None, None);
+        let twin = Member { name, role, listen, admin, ways, environment, process, namespace };
         let process = self.run(&twin)?;
         let end = clock::now() + PATIENCE;
         while !admin::is_ready(admin).await {
@@ -175,15 +186,17 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every partition has an owner that may state who is offline.
+    /// Waits until every partition has its lasting owner, which may state who is offline.
     pub(super) async fn settled(&self) -> anyhow::Result<()> {
         let end = clock::now() + PATIENCE;
         loop {
-            let mut settled = 0.0;
+            let (mut settled, mut least) = (0.0, PARTITIONS);
             for index in 0..EACH {
-                settled += self.metric(index, "herenow_coordinator_partitions_settled").await.unwrap_or(0.0);
+                let own = self.metric(index, "herenow_coordinator_partitions_settled").await.unwrap_or(0.0);
+                settled += own;
+                least = own.min(least);
             }
-            if (settled - PARTITIONS).abs() < 0.5 {
+            if (settled - PARTITIONS).abs() < 0.5 && least >= SHARE {
                 return Ok(());
             }
             ensure!(clock::now() < end, "{settled} of {PARTITIONS} partitions are settled");
@@ -289,6 +302,18 @@ impl Fleet {
         self.members[members].iter().flat_map(|member| &member.ways).map(Proxy::counts).sum()
     }
 
+    /// Of a hundred packets between a process with a network of its own and NATS so many are lost from now on.
+    pub(super) fn lose_packets(&self, index: usize, percent: u32) -> anyhow::Result<()> {
+        let member = &self.members[index];
+        let ports: Vec<u16> = member.ways.iter().map(|way| way.address.port()).collect();
+        member.namespace.as_ref().context("it has a network of its own")?.lose(percent, &ports)
+    }
+
+    /// Loses no more; how many were lost.
+    pub(super) fn keep_packets(&self, index: usize) -> anyhow::Result<u64> {
+        self.members[index].namespace.as_ref().context("it has a network of its own")?.heal()
+    }
+
     /// How many messages went over each NATS server since the fleet began.
     pub(super) fn passed(&self) -> Vec<u64> {
         let over = |server: usize| self.members.iter().filter_map(move |member| member.ways.get(server));
@@ -329,21 +354,30 @@ impl Member {
         proxies: &mut Thread,
     ) -> anyhow::Result<Self> {
         let name = format!("{role}-{}", number + 1);
+        let alone = plan.shape.namespace && role == "gateway" && number == 0;
+        let namespace = if alone { Some(Namespace::new("net")?) } else { None };
+        let at = namespace.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Namespace::outside);
+        let options = Options { wire: Wire::Client, buffers: plan.shape.buffers, at };
         let mut ways = Vec::new();
         // With proxies between servers it must be known who is on whose side.
         let only = plan.shape.routes.then_some(number % nats.len());
         for (_, server) in nats.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index))
         {
             let address = server.url.trim_start_matches("nats://").parse()?;
-            ways.push(proxies.open(address, Options { wire: Wire::Client, buffers: plan.shape.buffers })?);
+            ways.push(proxies.open(address, options)?);
         }
         let urls: Vec<String> = ways.iter().map(|way| format!("nats://{}", way.address)).collect();
         let mut environment = vec![set("nats.servers", urls.join(","))];
         if plan.shape.clocks {
             environment.extend(faketime::own_clock(&clock_file(plan.directory, &name))?);
         }
-        let (listen, admin) = (free_address()?, free_address()?);
-        Ok(Self { name, role, listen, admin, ways, environment, process: None })
+        let (mut listen, mut admin) = (free_address()?, free_address()?);
+        if let Some(namespace) = &namespace {
+            listen.set_ip(namespace.inside());
+            admin.set_ip(namespace.inside());
+            environment.push(set("admin.allow_public", "true"));
+        }
+        Ok(Self { name, role, listen, admin, ways, environment, process: None, namespace })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The NATS servers of a fleet.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use herenow_bus::testing::NatsServer;
@@ -23,6 +23,8 @@ pub(in crate::chaos) struct Shape {
     pub(in crate::chaos) jetstream: &'static str,
     /// The size of the buffers of the proxies' sockets.
     pub(in crate::chaos) buffers: Option<usize>,
+    /// The first gateway has a network of its own.
+    pub(in crate::chaos) namespace: bool,
     /// Processes whose clocks can be moved.
     pub(in crate::chaos) clocks: bool,
 }
@@ -64,7 +66,10 @@ fn routes(addresses: &[SocketAddr], thread: &mut Thread) -> anyhow::Result<Vec<R
     let mut routes = Vec::new();
     for from in 0..addresses.len() {
         for (to, address) in addresses.iter().enumerate().filter(|(to, _)| *to != from) {
-            let proxy = thread.open(*address, Options { wire: Wire::Route, buffers: None })?;
+            let proxy = thread.open(
+                *address,
+                Options { wire: Wire::Route, buffers: None, at: Ipv4Addr::LOCALHOST.into() },
+            )?;
             routes.push(Route { from, to, proxy });
         }
     }

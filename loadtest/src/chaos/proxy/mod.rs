@@ -7,7 +7,7 @@ mod link;
 mod split;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -59,6 +59,8 @@ pub(super) struct Options {
     /// The size of the sockets' buffers, so that a process which does not read is soon felt by the server. None: the
     /// system's.
     pub(super) buffers: Option<usize>,
+    /// Where the proxy listens.
+    pub(super) at: IpAddr,
 }
 
 /// One way to one server.
@@ -177,7 +179,7 @@ impl Thread {
 
     /// Opens a way to a server.
     pub(super) fn open(&mut self, server: SocketAddr, options: Options) -> anyhow::Result<Proxy> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = TcpListener::bind((options.at, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (sender, rules) = watch::channel(Rules::default());
