@@ -14,6 +14,9 @@ use rand::RngExt as _;
 use crate::net::Node;
 use crate::world::{Event, STORM_MS, WALL_MS, World};
 
+/// So low that a few users wait for one another to be shown offline, as thousands do in the world outside.
+const OFFLINE_RATE: u32 = 10;
+
 /// A message on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Packet {
@@ -83,7 +86,11 @@ impl World {
                 let id = name("c", i);
                 let incarnation = Incarnation(process.life);
                 let now = process.now(self.now);
-                let config = coordinator::Config { interest_by_user_from, ..coordinator::Config::default() };
+                let config = coordinator::Config {
+                    interest_by_user_from,
+                    offline_rate: OFFLINE_RATE,
+                    ..coordinator::Config::default()
+                };
                 let core =
                     coordinator::Coordinator::new(config, id, incarnation, self.placement.clone(), seed, now);
                 process.core = Some(core);

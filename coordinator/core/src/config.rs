@@ -50,6 +50,9 @@ pub struct Config {
     /// How long at the most gateways are kept when more than half of them fell silent at once. Default 10 s.
     #[serde(with = "herenow_protocol::duration")]
     pub freeze: Duration,
+    /// The rate at which those who did not come back are shown offline, a second, so that a lost gateway's users hold up
+    /// nobody. Default 50,000: 20,000 within the second that is promised beyond the grace; zero: all at once.
+    pub offline_rate: u32,
     /// How long transitions wait for others after some were just published. The first after a silence of this
     /// length does not wait. Default 10 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
@@ -101,6 +104,7 @@ impl Default for Config {
             gateway_stale: Duration::from_secs(2),
             gateway_timeout: Duration::from_secs(5),
             freeze: Duration::from_secs(10),
+            offline_rate: 50_000,
             publish_window: Duration::from_millis(10),
             tail_patience: Duration::from_millis(100),
             record_timeout: Duration::from_millis(300),

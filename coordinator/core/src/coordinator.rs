@@ -4,6 +4,7 @@ use herenow_protocol::code::ErrorCode;
 use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, StreamBeat, Sync, ToGateway, Up};
 use herenow_protocol::{CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement};
 
+use crate::fading::Pace;
 use crate::gateways::{Gateways, Hearing};
 use crate::moving::{ending, moving_until};
 use crate::ownership::Ownership;
@@ -57,6 +58,8 @@ pub struct Stats {
     pub selective: u64,
     /// Users with a watcher anywhere, as gateways have told.
     pub watched_users: u64,
+    /// Users who are to be shown offline now, and wait for their turn.
+    pub fading: u64,
     /// Syncs asked for.
     pub resyncs: u64,
     /// Syncs applied.
@@ -76,7 +79,7 @@ pub struct Coordinator {
     pub(crate) id: CoordinatorId,
     incarnation: Incarnation,
     started: MonoTime,
-    peers: Peers,
+    pub(crate) peers: Peers,
     pub(crate) gateways: Gateways,
     pub(crate) ownership: Ownership,
     beat_number: u64,
@@ -86,6 +89,7 @@ pub struct Coordinator {
     draining: bool,
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
+    pub(crate) pace: Pace,
     now: MonoTime,
     pub(crate) stats: Stats,
 }
@@ -115,6 +119,7 @@ impl Coordinator {
             frozen: false,
             draining: false,
             by_user: false,
+            pace: Pace::new(now.mono),
             now: now.mono,
             stats: Stats::default(),
         }
@@ -139,6 +144,7 @@ impl Coordinator {
                 self.ownership.announce = true;
             }
         }
+        self.fade(now);
         self.publish(now, out);
     }
 
@@ -152,7 +158,8 @@ impl Coordinator {
         let timer = |state: &PartitionState| state.next_timer().filter(|_| !self.was_isolated);
         let states = self.ownership.view_owned();
         let due = states.flat_map(|state| state.publish_due(&self.config).into_iter().chain(timer(state)));
-        due.chain(std::iter::once(self.beat_due)).min()
+        let fading = self.fade_due().filter(|_| !self.was_isolated);
+        due.chain(fading).chain(std::iter::once(self.beat_due)).min()
     }
 
     /// Does what is due.
@@ -165,6 +172,7 @@ impl Coordinator {
         if now.mono >= self.beat_due {
             self.tick(isolated, now, out);
         }
+        self.fade(now);
         self.publish(now, out);
         if self.ownership.announce || now.mono >= self.beat_due {
             self.send_beat(now.mono, out);
@@ -191,6 +199,7 @@ impl Coordinator {
             stats.partitions += 1;
             stats.settled += u64::from(state.settled);
             stats.users += state.users.len() as u64;
+            stats.fading += state.fading.len() as u64;
             stats.selective += u64::from(state.selective);
             stats.watched_users += state.interests.len() as u64;
         }

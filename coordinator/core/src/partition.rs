@@ -13,6 +13,7 @@ use herenow_protocol::{
 };
 
 use crate::derive::{Derived, Rule, derive};
+use crate::fading::Line;
 use crate::interest::Interests;
 use crate::moving::moving_until;
 use crate::session::{Holder, Lease, Session};
@@ -41,6 +42,8 @@ pub(crate) struct PartitionState {
     /// Everybody's interest is known, so that each gateway is sent only what is watched there.
     pub(crate) selective: bool,
     timers: BTreeSet<(MonoTime, UserKey)>,
+    /// Who is to be shown offline.
+    pub(crate) fading: Line,
     pub(crate) outbox: Outbox,
 }
 
@@ -70,6 +73,7 @@ impl PartitionState {
             interests: Interests::default(),
             selective: false,
             timers: BTreeSet::new(),
+            fading: Line::default(),
             outbox: Outbox::default(),
         }
     }
@@ -243,8 +247,14 @@ impl PartitionState {
         self.users.entry(key).or_insert_with(|| User::new(id.clone()))
     }
 
-    /// Decides anew what a user is shown as, and notes the change if there is one.
+    /// Decides anew what a user is shown as, and notes the change if there is one. Who did not come back waits for its
+    /// turn to be shown offline.
     pub(crate) fn evaluate(&mut self, key: UserKey, cause: Cause, now: Now, config: &Config) {
+        self.judge(key, cause, false, now, config);
+    }
+
+    /// The same; `turn`: it does not wait.
+    pub(crate) fn judge(&mut self, key: UserKey, cause: Cause, turn: bool, now: Now, config: &Config) {
         let Some(user) = self.users.get_mut(&key) else { return };
         let ended = user.prune(now.mono);
         let cause = if cause == Cause::Expired { ended.unwrap_or(cause) } else { cause };
@@ -252,6 +262,9 @@ impl PartitionState {
         set_timer(&mut self.timers, user, key);
         let derived = derive(&user.sessions, &user.claims, config.publish_devices, now.mono);
         if !self.settled && is_negative(&derived) {
+            return;
+        }
+        if !turn && self.fading.takes(key, user, &derived, cause) {
             return;
         }
         let from = user.public.status;
@@ -332,7 +345,8 @@ impl PartitionState {
         if self.users.len() < most || self.users.contains_key(&wanted) {
             return;
         }
-        let away = self.users.iter().filter(|(_, user)| user.sessions.is_empty());
+        let away = |user: &User| user.sessions.is_empty() && user.fading.is_none();
+        let away = self.users.iter().filter(|(_, user)| away(user));
         let mut away: Vec<_> =
             away.map(|(key, user)| (!user.claims.is_empty(), user.public.since, *key)).collect();
         away.sort_unstable();

@@ -9,7 +9,7 @@ use crate::selective::send_levels;
 use crate::{Config, Output};
 
 /// Most entries of one delta: with the longest texts, twice each, a message stays under its limit.
-const DELTA_ENTRIES: usize = 150;
+pub(crate) const DELTA_ENTRIES: usize = 150;
 
 impl PartitionState {
     /// When what waits is to be published: at once after a silence of one window, else at its end.

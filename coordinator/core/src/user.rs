@@ -20,6 +20,8 @@ pub(crate) struct User {
     pub(crate) own: Option<Shown>,
     /// The timer that is set for it.
     pub(crate) timer: Option<MonoTime>,
+    /// It waits for its turn to be shown offline, for this reason.
+    pub(crate) fading: Option<Cause>,
 }
 
 impl User {
@@ -31,6 +33,7 @@ impl User {
             public: Shown::never_seen(),
             own: None,
             timer: None,
+            fading: None,
         }
     }
 

@@ -18,7 +18,7 @@ type Size = Gauge<u64, AtomicU64>;
 type Read = fn(&Stats) -> u64;
 
 /// What the core has now: name, help, where it stands.
-const SIZES: [(&str, &str, Read); 10] = [
+const SIZES: [(&str, &str, Read); 11] = [
     ("partitions", "Partitions owned now", |stats| stats.partitions),
     ("partitions_settled", "Owned partitions that may state that somebody is offline", |stats| stats.settled),
     ("users", "Users known now", |stats| stats.users),
@@ -28,6 +28,7 @@ const SIZES: [(&str, &str, Read); 10] = [
         |stats| stats.selective,
     ),
     ("watched_users", "Users with a watcher, as gateways have told", |stats| stats.watched_users),
+    ("offline_waiting", "Users who wait for their turn to be shown offline now", |stats| stats.fading),
     ("gateways", "Gateways heard of now", |stats| stats.gateways),
     ("gateways_stale", "Gateways that are silent now", |stats| stats.stale_gateways),
     ("coordinators", "Coordinators heard of now, this one included", |stats| stats.coordinators),
