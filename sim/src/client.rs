@@ -8,6 +8,7 @@ use herenow_protocol::{Activity, Presence, UserId, Version};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::clock::Clock;
 use crate::fault::Profile;
 
 /// How long somebody is away who went at the end.
@@ -44,6 +45,7 @@ pub(crate) struct Client {
     /// The versions it was sent in this session.
     pub(crate) sent: BTreeMap<UserId, Version>,
     pub(crate) alarm: u64,
+    pub(crate) clock: Clock,
 }
 
 /// What a person does next.
@@ -84,6 +86,7 @@ impl Client {
             shown: BTreeMap::new(),
             sent: BTreeMap::new(),
             alarm: 0,
+            clock: Clock::draw(rng),
         }
     }
 

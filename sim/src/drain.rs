@@ -17,11 +17,18 @@ impl Fault {
     /// Whether what only owners know may be lost by it.
     pub(crate) const fn may_lose_what_owners_know(&self) -> bool {
         match self {
-            Self::Crash(node, _) | Self::Freeze(node, _) | Self::Cut(node, ..) | Self::Die(node) => {
-                matches!(node, Node::Coordinator(_))
-            }
-            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail => true,
-            Self::Rush(..) | Self::WallJump(..) | Self::Drain(..) => false,
+            Self::Crash(node, _)
+            | Self::Freeze(node, _)
+            | Self::Cut(node, ..)
+            | Self::Lag(node, ..)
+            | Self::Die(node) => matches!(node, Node::Coordinator(_)),
+            Self::Loss(..)
+            | Self::ArbiterOut(_)
+            | Self::ArbiterUnsure(_)
+            | Self::ArbiterLosesTail
+            | Self::Shuffle(_)
+            | Self::Standstill(_) => true,
+            Self::Rush(..) | Self::WallJump(..) | Self::Drift(..) | Self::Drain(..) => false,
         }
     }
 }
@@ -61,7 +68,8 @@ impl World {
         self.close_all(gateway);
         self.gateway_input(gateway, gateway::Input::Leave);
         self.gateways[gateway].core = None;
-        self.ghosts.retain(|(g, _)| *g != gateway);
+        self.oracle.gone(gateway);
+        self.ghosts.retain(|(g, _), _| *g != gateway);
         let restart = (self.now + back).min(self.storm_ends());
         self.at(restart, Event::Heal(Heal::Restart(Node::Gateway(gateway))));
     }

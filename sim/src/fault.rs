@@ -12,6 +12,11 @@ use crate::net::Node;
 /// How long before the quiet much is lost.
 const LAST_WORDS_MS: u64 = 3_000;
 
+/// How long all coordinators may stand still.
+const SLEEP_MS: u64 = 20_000;
+/// How late messages of one process are at the most.
+pub(crate) const LAG_MS: u64 = 400;
+
 /// How big a world is and how much goes wrong in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Profile {
@@ -51,6 +56,12 @@ impl Profile {
     pub const fn calm() -> Self {
         Self { faults: 0, ..Self::normal() }
     }
+
+    /// Some worlds have one coordinator: whatever it makes of a fault, nobody takes over from it.
+    pub(crate) fn vary(self, rng: &mut ChaCha8Rng) -> Self {
+        let coordinators = if rng.random_bool(0.25) { 1 } else { self.coordinators };
+        Self { coordinators, ..self }
+    }
 }
 
 /// One thing that goes wrong.
@@ -76,6 +87,16 @@ pub enum Fault {
     Rush(u64, u64),
     /// A coordinator's or gateway's wall clock jumps by so many milliseconds.
     WallJump(Node, i64),
+    /// From now on its clock runs so many millionths too fast.
+    Drift(Node, i64),
+    /// Every coordinator is stopped, and woken after so long.
+    Standstill(u64),
+    /// All that it sends is late by so much (first), for so long.
+    Lag(Node, u64, u64),
+    /// Even messages of one process to another overtake one another, for so long.
+    Shuffle(u64),
+    /// The arbiter answers late, or that it cannot, whatever it did; for so long.
+    ArbiterUnsure(u64),
 }
 
 impl fmt::Display for Fault {
@@ -91,6 +112,11 @@ impl fmt::Display for Fault {
             Self::Drain(node, window, span) => write!(f, "drain {node} {window} {span}"),
             Self::Rush(changes, span) => write!(f, "rush {changes} {span}"),
             Self::WallJump(node, by) => write!(f, "wall-jump {node} {by}"),
+            Self::Drift(node, millionths) => write!(f, "drift {node} {millionths}"),
+            Self::Standstill(span) => write!(f, "standstill {span}"),
+            Self::Lag(node, by, span) => write!(f, "lag {node} {by} {span}"),
+            Self::Shuffle(span) => write!(f, "shuffle {span}"),
+            Self::ArbiterUnsure(span) => write!(f, "arbiter-unsure {span}"),
         }
     }
 }
@@ -113,6 +139,11 @@ impl FromStr for Fault {
             ["drain", node, window, span] => Self::Drain(node.parse()?, window.parse()?, span.parse()?),
             ["rush", changes, span] => Self::Rush(changes.parse()?, span.parse()?),
             ["wall-jump", node, by] => Self::WallJump(node.parse()?, by.parse()?),
+            ["drift", node, millionths] => Self::Drift(node.parse()?, millionths.parse()?),
+            ["standstill", span] => Self::Standstill(span.parse()?),
+            ["lag", node, by, span] => Self::Lag(node.parse()?, by.parse()?, span.parse()?),
+            ["shuffle", span] => Self::Shuffle(span.parse()?),
+            ["arbiter-unsure", span] => Self::ArbiterUnsure(span.parse()?),
             _ => bail!("no fault is written so: {text}"),
         };
         Ok(fault)
@@ -136,8 +167,16 @@ impl Fault {
             | Self::Cut(node, ..)
             | Self::Die(node)
             | Self::Drain(node, ..)
+            | Self::Drift(node, _)
+            | Self::Lag(node, ..)
             | Self::WallJump(node, _) => Some(*node),
-            Self::Loss(..) | Self::ArbiterOut(_) | Self::ArbiterLosesTail | Self::Rush(..) => None,
+            Self::Loss(..)
+            | Self::ArbiterOut(_)
+            | Self::ArbiterUnsure(_)
+            | Self::ArbiterLosesTail
+            | Self::Rush(..)
+            | Self::Shuffle(_)
+            | Self::Standstill(_) => None,
         }
     }
 }
@@ -147,11 +186,11 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     let mut faults: Vec<(u64, Fault)> = (0..profile.faults)
         .map(|_| (start + rng.random_range(0..profile.storm_ms), draw(profile, rng)))
         .collect();
-    // Of each kind two are left.
+    // Of each kind some are left.
     if profile.faults > 0 && rng.random_bool(0.3) {
         faults.push((start + rng.random_range(0..profile.storm_ms), Fault::Die(gateway(profile, rng))));
     }
-    if profile.faults > 0 && rng.random_bool(0.2) {
+    if profile.faults > 0 && profile.coordinators > 1 && rng.random_bool(0.2) {
         faults.push((start + rng.random_range(0..profile.storm_ms), Fault::Die(coordinator(profile, rng))));
     }
     if profile.faults > 0 && rng.random_bool(0.5) {
@@ -162,8 +201,23 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
         let at = start + rng.random_range(0..profile.storm_ms);
         faults.push((at, Fault::Drain(gateway(profile, rng), window, back)));
     }
+    if profile.faults > 0 && rng.random_bool(0.4) {
+        long_sleep(profile, start, rng, &mut faults);
+    }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// All coordinators stand still for so long that who was in grace when it began is back long before it ends. A host
+/// that is about to stop is slow before: messages are still under way.
+fn long_sleep(profile: Profile, start: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
+    let at = start + rng.random_range(SLEEP_MS / 2..profile.storm_ms - SLEEP_MS);
+    faults.push((at - SLEEP_MS / 4, Fault::Rush(rng.random_range(20..80), SLEEP_MS / 2)));
+    for index in 0..profile.coordinators {
+        let by = rng.random_range(LAG_MS / 2..LAG_MS);
+        faults.push((at - 2 * LAG_MS, Fault::Lag(Node::Coordinator(index), by, 2 * LAG_MS)));
+    }
+    faults.push((at, Fault::Standstill(rng.random_range(SLEEP_MS / 2..SLEEP_MS))));
 }
 
 /// Much changes and much is lost just before the quiet, in which nothing that happens later covers it.
@@ -173,7 +227,7 @@ fn last_words(end: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
 }
 
 fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
-    match rng.random_range(0..20) {
+    match rng.random_range(0..26) {
         0..=3 => Fault::Crash(coordinator(profile, rng), rng.random_range(100..8_000)),
         4..=6 => Fault::Crash(gateway(profile, rng), rng.random_range(100..12_000)),
         7..=8 => Fault::Freeze(coordinator(profile, rng), rng.random_range(200..15_000)),
@@ -185,6 +239,13 @@ fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
         15..=16 => Fault::Loss(rng.random_range(0.01..0.3), rng.random_range(500..10_000)),
         17 => Fault::ArbiterOut(rng.random_range(500..7_000)),
         18 => Fault::ArbiterLosesTail,
+        19 => Fault::Drift(either(profile, rng), rng.random_range(-50_000..=50_000)),
+        20..=21 => Fault::Standstill(rng.random_range(200..25_000)),
+        22..=23 => {
+            Fault::Lag(either(profile, rng), rng.random_range(20..LAG_MS), rng.random_range(500..15_000))
+        }
+        24 => Fault::Shuffle(rng.random_range(500..8_000)),
+        25 => Fault::ArbiterUnsure(rng.random_range(500..15_000)),
         _ => Fault::WallJump(either(profile, rng), rng.random_range(-7_200_000..7_200_000)),
     }
 }

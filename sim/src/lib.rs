@@ -4,7 +4,10 @@
 //! Coordinators, gateways and clients are the cores that production and the SDK run; the bus, the arbiter and the
 //! people are modelled here, with everything a real network does to messages. [`Oracle`] knows the truth and judges what watchers are told.
 
+mod arbiter;
+mod backlog;
 mod client;
+mod clock;
 mod drain;
 mod fault;
 mod minimise;
@@ -14,6 +17,7 @@ mod people;
 mod plan;
 mod process;
 mod strike;
+mod timeline;
 mod world;
 
 pub use fault::{Fault, Profile};

@@ -8,6 +8,9 @@ use anyhow::{Context as _, bail};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
+/// How late messages are at the most that overtake one another.
+const SHUFFLED_MS: u64 = 200;
+
 /// A process of the world.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Node {
@@ -49,6 +52,10 @@ pub(crate) struct Net {
     pub(crate) doubling: f64,
     /// Who is cut off, in which directions: cannot send, cannot receive.
     pub(crate) cuts: BTreeMap<Node, (bool, bool)>,
+    /// By how much everything that a process sends is late, and until when.
+    pub(crate) lags: BTreeMap<Node, (u64, u64)>,
+    /// Until when even messages of one link overtake one another.
+    pub(crate) shuffled_until: u64,
     /// Messages of one link arrive in order, as over one connection.
     last: BTreeMap<(Node, Node, bool), u64>,
     pub(crate) sent: u64,
@@ -57,7 +64,16 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn new() -> Self {
-        Self { loss: 0.0, doubling: 0.0, cuts: BTreeMap::new(), last: BTreeMap::new(), sent: 0, lost: 0 }
+        Self {
+            loss: 0.0,
+            doubling: 0.0,
+            cuts: BTreeMap::new(),
+            lags: BTreeMap::new(),
+            shuffled_until: 0,
+            last: BTreeMap::new(),
+            sent: 0,
+            lost: 0,
+        }
     }
 
     fn cut(&self, from: Node, to: Node) -> bool {
@@ -81,8 +97,13 @@ impl Net {
             return Vec::new();
         }
         let last = self.last.entry((from, to, beat)).or_default();
-        let at = (now + rng.random_range(1..=20)).max(*last);
-        *last = at;
+        let at = if now < self.shuffled_until {
+            now + rng.random_range(1..=SHUFFLED_MS)
+        } else {
+            let lag = self.lags.get(&from).filter(|(_, until)| now < *until).map_or(0, |(by, _)| *by);
+            (now + lag + rng.random_range(1..=20)).max(*last)
+        };
+        *last = at.max(*last);
         let mut arrivals = vec![at];
         if rng.random_bool(self.doubling) {
             arrivals.push(at + rng.random_range(0..=50));

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use herenow_protocol::message::{Delta, Up};
+use herenow_protocol::message::{CoordinatorBeat, Delta, ToGateway, Up};
 use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, Version};
 
 use crate::client::{Client, Link};
+use crate::timeline::Timeline;
+use crate::world::Ghosts;
 
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,14 +25,21 @@ pub struct Violation {
 /// How long a session must have been open, and its gateway without a fault, before it must be seen.
 const SEEN_AFTER_MS: u64 = 3_000;
 /// How long after a gateway's last fault its sessions may still be mistaken.
-const GATEWAY_CALM_MS: u64 = 20_000;
+const GATEWAY_CALM_MS: u64 = 6_000;
+/// How long a watcher must have been connected, to a gateway that runs, before its screen is looked at.
+const STEADY_MS: u64 = 3_000;
 
-/// How long somebody may be online and be shown otherwise, with nothing said of doubt.
-const LATE_MS: u64 = 8_000;
+/// How long a gateway may take to tell those who were told something for certain that it is certain no longer.
+const TELL_MS: u64 = 600;
+/// How long an SDK may show what it was told by a session that is gone: `fresh_for`, by a slow clock.
+const DECAY_MS: u64 = 21_600;
 
 /// The judge of a run.
 #[derive(Debug, Default)]
 pub struct Oracle {
+    timeline: Timeline,
+    /// Until when a gateway stands still.
+    still: BTreeMap<usize, u64>,
     /// When something last happened to a gateway that excuses mistakes about its sessions.
     disturbed: BTreeMap<usize, u64>,
     /// Who published in an epoch: which coordinator, in which life.
@@ -46,6 +55,10 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    pub(crate) fn new(timeline: Timeline) -> Self {
+        Self { timeline, ..Self::default() }
+    }
+
     fn fail(&mut self, invariant: &'static str, at: u64, what: String) {
         if self.violations.len() < 20 {
             self.violations.push(Violation { invariant, at, what });
@@ -58,6 +71,28 @@ impl Oracle {
         *last = (*last).max(at);
         // Only the gateway and the owner know of a session in grace: with both gone, so is the grace.
         self.graced.retain(|_, (_, holder)| *holder != gateway);
+    }
+
+    /// A gateway stands still.
+    pub(crate) fn stands_still(&mut self, gateway: usize, until: u64) {
+        self.still.insert(gateway, until);
+    }
+
+    /// A gateway is dead.
+    pub(crate) fn gone(&mut self, gateway: usize) {
+        self.timeline.gateway_gone(gateway);
+    }
+
+    /// People did something.
+    pub(crate) fn stirred(&mut self, clients: &[Client], ghosts: &Ghosts, now: u64) {
+        self.timeline.stirred(clients, ghosts, now);
+    }
+
+    /// A coordinator says what it owns.
+    pub(crate) fn owns(&mut self, beat: &CoordinatorBeat, now: u64) {
+        for owned in &beat.owned {
+            self.timeline.owns(owned, now);
+        }
     }
 
     /// A user's connection broke, which was open since `since`; it is given grace. One that was too short to be
@@ -94,10 +129,29 @@ impl Oracle {
 
     /// I2: within an epoch of a partition one life of one coordinator publishes.
     pub(crate) fn published(&mut self, delta: &Delta, coordinator: usize, life: u64, now: u64) {
+        self.timeline.said(delta.epoch, &delta.entries, now);
         let key = (delta.partition, delta.epoch);
         let first = *self.publishers.entry(key).or_insert((coordinator, life));
         if first != (coordinator, life) {
             self.fail("I2", now, format!("{key:?} published by {first:?} and {:?}", (coordinator, life)));
+        }
+    }
+
+    /// An owner answered a gateway.
+    pub(crate) fn answered(&mut self, message: &ToGateway, now: u64) {
+        match message {
+            ToGateway::Snapshot(snapshot) => self.timeline.said(snapshot.epoch, &snapshot.entries, now),
+            ToGateway::ClaimDone(done) => {
+                if let Ok(claimed) = &done.outcome {
+                    self.timeline.said(done.epoch, std::slice::from_ref(&claimed.entry), now);
+                }
+            }
+            ToGateway::Delta(delta) => self.timeline.said(delta.epoch, &delta.entries, now),
+            ToGateway::Resync { .. }
+            | ToGateway::Reinterest { .. }
+            | ToGateway::Advanced(_)
+            | ToGateway::Differs { .. }
+            | ToGateway::Explained { .. } => {}
         }
     }
 
@@ -116,7 +170,7 @@ impl Oracle {
         }
     }
 
-    /// I4: an application was told of a change.
+    /// I4, I8: an application was told of a change.
     pub(crate) fn shown(
         &mut self,
         watcher: usize,
@@ -131,22 +185,36 @@ impl Oracle {
         }
         self.seen += 1;
         let was_here = matches!(old.status, Status::Online | Status::Idle);
-        let for_certain = new.status == Status::Offline && new.as_of.is_none();
-        if was_here && for_certain && self.must_be_seen(clients, user, now) {
+        let certain = new.as_of.is_none();
+        if was_here && certain && new.status == Status::Offline && self.must_be_seen(clients, user, now) {
             self.fail("I4", now, format!("client {watcher} was told that user {user} is offline: {new:?}"));
+        }
+        if certain && new.status == Status::Idle && self.must_be_active(clients, user, now) {
+            self.fail("I8", now, format!("client {watcher} was told that user {user} is idle: {new:?}"));
         }
     }
 
     /// Whether somebody who says that the user is offline lies.
     fn must_be_seen(&self, clients: &[Client], user: usize, now: u64) -> bool {
-        let here = clients.iter().filter(|client| client.user == user).any(|client| match client.link {
+        let here = clients.iter().any(|client| client.user == user && self.is_steady(client, now));
+        let graced = self.graced.get(&user).is_some_and(|(at, _)| now < at + 9_000);
+        here || graced
+    }
+
+    /// Whether somebody who says that the user is idle lies.
+    fn must_be_active(&self, clients: &[Client], user: usize, now: u64) -> bool {
+        let mut active = clients.iter().filter(|c| c.user == user && c.activity == Activity::Active);
+        active.any(|client| client.activity_since + SEEN_AFTER_MS < now && self.is_steady(client, now))
+    }
+
+    /// Whether a device has been connected long enough, to a gateway that has had no fault, for its owner to know.
+    fn is_steady(&self, client: &Client, now: u64) -> bool {
+        match client.link {
             Link::Open { gateway, since, .. } => {
                 !client.mute && since + SEEN_AFTER_MS < now && self.is_calm(gateway, now)
             }
             Link::Away => false,
-        });
-        let graced = self.graced.get(&user).is_some_and(|(at, _)| now < at + 9_000);
-        here || graced
+        }
     }
 
     /// What the cores count as broken themselves, in production too.
@@ -156,28 +224,35 @@ impl Oracle {
         }
     }
 
-    /// I9: what is shown for certain is of late. Only who is here for certain is looked for: when one who goes is
-    /// gone depends on how.
-    pub(crate) fn keeps_up(&mut self, watcher: usize, clients: &[Client], now: u64) {
-        let Some(client) = clients.get(watcher).filter(|client| self.is_steady(client, now)) else { return };
-        let active = |c: &Client| c.activity == Activity::Active && c.activity_since + LATE_MS < now;
-        for (user, shown) in &client.shown {
-            let online = clients.iter().any(|c| c.user == *user && active(c) && self.is_steady(c, now));
-            let otherwise = !matches!(shown.status, Status::Online | Status::Unknown);
-            if online && otherwise && shown.as_of.is_none() && !is_at(clients, *user, client.link) {
-                self.fail("I9", now, format!("client {watcher} still shows user {user} as {shown:?}"));
-                return;
-            }
+    /// I9: what a gateway sends as certain is so, or its owner said so a moment ago.
+    pub(crate) fn served(&mut self, watcher: usize, gateway: usize, user: usize, new: &Presence, now: u64) {
+        let certain = new.as_of.is_none() && new.status != Status::Unknown;
+        if certain && !self.timeline.may_be_certain(gateway, user, new, 0, now) {
+            self.fail("I9", now, format!("client {watcher} was sent by g{gateway}, as certain, {new:?}"));
         }
     }
 
-    /// Whether a device has been connected long enough, to a gateway that has had no fault.
-    fn is_steady(&self, client: &Client, now: u64) -> bool {
-        match client.link {
-            Link::Open { gateway, since, .. } => {
-                !client.mute && since + LATE_MS < now && self.is_calm(gateway, now)
+    /// I9: nor does a screen go on to show as certain what is so no longer. What an earlier session told, and the present
+    /// one has not, is shown until the SDK decays it.
+    pub(crate) fn keeps_up(&mut self, watcher: usize, clients: &[Client], now: u64) {
+        let Some(client) = clients.get(watcher).filter(|client| !client.mute) else { return };
+        let Link::Open { gateway, since, .. } = client.link else { return };
+        let still = self.still.get(&gateway).is_some_and(|until| now < until + STEADY_MS);
+        if since + STEADY_MS > now || still {
+            return;
+        }
+        for (user, shown) in &client.shown {
+            let certain = shown.as_of.is_none() && shown.status != Status::Unknown;
+            let confirmed = client.sent.get(&shown.user_id).is_some_and(|sent| *sent >= shown.version);
+            let age = if confirmed { TELL_MS } else { DECAY_MS };
+            if certain && !self.timeline.may_be_certain(gateway, *user, shown, age, now) {
+                self.fail(
+                    "I9",
+                    now,
+                    format!("client {watcher} at g{gateway} still shows as certain {shown:?}"),
+                );
+                return;
             }
-            Link::Away => false,
         }
     }
 
@@ -203,15 +278,6 @@ impl Oracle {
             }
         }
     }
-}
-
-/// Whether the user has a device at the same gateway as this one: a gateway takes its own sessions for fresh (R11).
-fn is_at(clients: &[Client], user: usize, link: Link) -> bool {
-    let gateway = |link: Link| match link {
-        Link::Open { gateway, .. } => Some(gateway),
-        Link::Away => None,
-    };
-    clients.iter().any(|client| client.user == user && gateway(client.link) == gateway(link))
 }
 
 /// What a user's devices make of it.

@@ -5,7 +5,7 @@ use herenow_gateway_core as gateway;
 use herenow_gateway_core::{Grants, Opening, Slot, Viewer};
 use herenow_protocol::frame::{ClientFrame, ServerFrame};
 use herenow_protocol::message::Ending;
-use herenow_protocol::{Activity, DeviceKind, MonoTime, Presence, UserId, WallTime};
+use herenow_protocol::{Activity, DeviceKind, Presence, UserId, WallTime};
 use rand::RngExt as _;
 
 use crate::client::{Link, Step, draw_activity, draw_leave, draw_watches};
@@ -39,7 +39,10 @@ impl World {
     }
 
     pub(crate) fn nudge(&mut self, index: usize) {
-        let step = Step::Activity(draw_activity(&mut self.rng));
+        let step = match self.rng.random_range(0..10) {
+            0..=6 => Step::Activity(draw_activity(&mut self.rng)),
+            _ => Step::Reload(0),
+        };
         if self.clients[index].sdk.is_some() && self.now < self.storm_ends() {
             self.act(index, step);
         }
@@ -53,6 +56,7 @@ impl World {
             Step::Activity(activity) => {
                 self.clients[index].activity = activity;
                 self.clients[index].activity_since = self.now;
+                self.stirred = true;
                 self.sdk(index, sdk::Input::SetActivity(activity));
             }
             Step::Reload(away) => {
@@ -74,6 +78,7 @@ impl World {
                 self.oracle.no_grace(self.clients[index].user);
                 self.stop_client(index);
                 self.clients[index].mute = true;
+                self.stirred = true;
                 return Some(away);
             }
             Step::Rewatch => self.rewatch(index),
@@ -92,12 +97,14 @@ impl World {
         };
         let seed = self.rng.random();
         let client = &mut self.clients[index];
+        self.stirred = true;
         client.instance += 1;
         client.alarm = 0;
         client.activity = Activity::Active;
         client.activity_since = self.now;
         client.shown.clear();
-        client.sdk = Some(sdk::Client::new(config, seed, MonoTime::from_millis(self.now)));
+        client.clock.begin(self.now, &mut self.rng);
+        client.sdk = Some(sdk::Client::new(config, seed, client.clock.now(self.now).mono));
         let users = client.watches.iter().map(|user| user_id(*user)).collect();
         self.sdk(index, sdk::Input::Watch(users));
     }
@@ -125,7 +132,7 @@ impl World {
     // ---- the SDK
 
     fn sdk(&mut self, index: usize, input: sdk::Input) {
-        let now = MonoTime::from_millis(self.now);
+        let now = self.clients[index].clock.now(self.now).mono;
         let Some(client) = self.clients[index].sdk.as_mut() else { return };
         let mut out = Vec::new();
         client.handle(input, now, &mut out);
@@ -133,8 +140,8 @@ impl World {
     }
 
     pub(crate) fn alarm(&mut self, index: usize, instance: u64) {
-        let now = MonoTime::from_millis(self.now);
         let client = &mut self.clients[index];
+        let now = client.clock.now(self.now).mono;
         if client.instance != instance || client.alarm > self.now {
             return;
         }
@@ -173,7 +180,7 @@ impl World {
         let now = self.now;
         let client = &mut self.clients[index];
         let Some(due) = client.sdk.as_ref().and_then(sdk::Client::poll_timeout) else { return };
-        let at = due.as_millis().max(now + 1);
+        let at = client.clock.when(due).max(now + 1);
         if client.alarm > now && client.alarm <= at {
             return;
         }
@@ -211,6 +218,7 @@ impl World {
         client.link = Link::Open { gateway, life, slot, since: self.now };
         client.mute = false;
         client.sent.clear();
+        self.stirred = true;
         let opening = Opening {
             viewer: Viewer { user: user_id(client.user), grants: Grants::Everybody },
             device: device_id(&client.device),
@@ -222,7 +230,7 @@ impl World {
     }
 
     fn is_free(&self, gateway: usize, slot: u32) -> bool {
-        !self.slots.contains_key(&(gateway, slot)) && !self.ghosts.contains(&(gateway, slot))
+        !self.slots.contains_key(&(gateway, slot)) && !self.ghosts.contains_key(&(gateway, slot))
     }
 
     fn send_frame(&mut self, index: usize, text: &str) {
@@ -275,6 +283,9 @@ impl World {
     fn check_order(&mut self, index: usize, presence: &Presence) {
         self.note(|| format!("client {index} is sent {presence:?}"));
         let client = &mut self.clients[index];
+        if let (Link::Open { gateway, .. }, Some(user)) = (client.link, number_of(&presence.user_id)) {
+            self.oracle.served(index, gateway, user, presence, self.now);
+        }
         let last = client.sent.get(&presence.user_id).copied();
         if last.is_none_or(|last| presence.version > last) {
             client.sent.insert(presence.user_id.clone(), presence.version);
@@ -303,6 +314,7 @@ impl World {
             self.hand_in(index, gateway::Input::Closed(Slot(slot), Ending::Lost));
             self.clients[index].link = Link::Away;
             self.slots.remove(&(gateway, slot));
+            self.stirred = true;
         }
     }
 
@@ -313,9 +325,10 @@ impl World {
             self.clients[index].mute = false;
             if let Link::Open { gateway, slot, .. } = self.clients[index].link {
                 self.slots.remove(&(gateway, slot));
-                self.ghosts.insert((gateway, slot));
+                self.ghosts.insert((gateway, slot), (self.clients[index].user, gateway));
             }
             self.clients[index].link = Link::Away;
+            self.stirred = true;
         }
     }
 
@@ -341,6 +354,7 @@ impl World {
         let client = &mut self.clients[index];
         client.link = Link::Away;
         client.mute = false;
+        self.stirred = true;
         let attempt = client.attempt;
         self.at(self.now + WIRE_MS, Event::HungUp(index, attempt, code));
     }

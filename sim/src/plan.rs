@@ -33,6 +33,7 @@ impl Plan {
     pub fn draw(seed: u64, profile: Profile) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(FAULT_STREAM);
+        let profile = profile.vary(&mut rng);
         let faults = schedule(profile, STORM_MS, &mut rng);
         // Some worlds get one more than was asked for: the plan says how many it has.
         Self { seed, profile: Profile { faults: faults.len(), ..profile }, faults }

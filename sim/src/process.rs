@@ -6,13 +6,13 @@ use herenow_coordinator_core as coordinator;
 use herenow_gateway_core as gateway;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToGateway, Up};
-use herenow_protocol::{
-    DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId, WallTime,
-};
+use herenow_protocol::{DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId};
 use rand::RngExt as _;
 
+use crate::backlog::Backlog;
+use crate::clock::Clock;
 use crate::net::Node;
-use crate::world::{Event, STORM_MS, WALL_MS, World};
+use crate::world::{Event, STORM_MS, World};
 
 /// So low that a few users wait for one another to be shown offline, as thousands do in the world outside.
 const OFFLINE_RATE: u32 = 10;
@@ -34,8 +34,8 @@ pub(crate) struct Process<C> {
     pub(crate) core: Option<C>,
     pub(crate) life: u64,
     pub(crate) frozen: bool,
-    pub(crate) backlog: Vec<Work>,
-    pub(crate) wall_skew: i64,
+    pub(crate) backlog: Backlog,
+    pub(crate) clock: Clock,
     pub(crate) cut_until: u64,
     /// It sends its clients elsewhere.
     pub(crate) draining: bool,
@@ -49,21 +49,20 @@ pub(crate) enum Work {
 }
 
 impl<C> Process<C> {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self {
             core: None,
             life: 0,
             frozen: false,
-            backlog: Vec::new(),
-            wall_skew: 0,
+            backlog: Backlog::default(),
+            clock,
             cut_until: 0,
             draining: false,
         }
     }
 
     pub(crate) fn now(&self, now: u64) -> Now {
-        let wall = (WALL_MS + now).saturating_add_signed(self.wall_skew);
-        Now { mono: MonoTime::from_millis(now), wall: WallTime::from_millis(wall) }
+        self.clock.now(now)
     }
 }
 
@@ -83,6 +82,7 @@ impl World {
                 let interest_by_user_from = self.interest_by_user_from();
                 let process = &mut self.coordinators[i];
                 process.life += 1;
+                process.clock.begin(self.now, &mut self.rng);
                 let id = name("c", i);
                 let incarnation = Incarnation(process.life);
                 let now = process.now(self.now);
@@ -100,6 +100,7 @@ impl World {
                 let process = &mut self.gateways[i];
                 process.life += 1;
                 process.draining = false;
+                process.clock.begin(self.now, &mut self.rng);
                 let id = GatewayId { process: name("g", i), shard: 0 };
                 let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
                 let now = process.now(self.now);
@@ -121,17 +122,6 @@ impl World {
         }
     }
 
-    fn load_arbiter(&mut self, index: usize) {
-        if self.now < self.arbiter_out_until {
-            return;
-        }
-        let known: Vec<_> =
-            self.arbiter.iter().filter_map(|(p, epochs)| Some((*p, *epochs.last()?))).collect();
-        for (partition, epoch) in known {
-            self.coordinator_input(index, coordinator::Input::Known { partition, epoch });
-        }
-    }
-
     pub(crate) fn arrive(&mut self, node: Node, life: u64, work: Work) {
         if self.life(node) != life {
             return;
@@ -143,11 +133,12 @@ impl World {
         if !alive {
             return;
         }
-        if frozen {
-            match node {
-                Node::Coordinator(i) => self.coordinators[i].backlog.push(work),
-                Node::Gateway(i) => self.gateways[i].backlog.push(work),
-            }
+        let backlog = match node {
+            Node::Coordinator(i) => &mut self.coordinators[i].backlog,
+            Node::Gateway(i) => &mut self.gateways[i].backlog,
+        };
+        if frozen || backlog.is_behind(&work) {
+            backlog.push(work);
             return;
         }
         self.deliver(node, work);
@@ -201,7 +192,11 @@ impl World {
     /// One alarm per process: an earlier one takes the place of a later.
     fn schedule_wake(&mut self, node: Node, due: Option<MonoTime>) {
         let Some(due) = due else { return };
-        let at = due.as_millis().max(self.now + 1);
+        let clock = match node {
+            Node::Coordinator(i) => self.coordinators[i].clock,
+            Node::Gateway(i) => self.gateways[i].clock,
+        };
+        let at = clock.when(due).max(self.now + 1);
         if self.alarms.get(&node).is_some_and(|set| *set > self.now && *set <= at) {
             return;
         }
@@ -210,7 +205,7 @@ impl World {
         self.at(at, Event::Wake(node, life));
     }
 
-    fn coordinator_input(&mut self, index: usize, input: coordinator::Input) {
+    pub(crate) fn coordinator_input(&mut self, index: usize, input: coordinator::Input) {
         let process = &mut self.coordinators[index];
         let now = process.now(self.now);
         let Some(core) = process.core.as_mut() else { return };
@@ -231,9 +226,13 @@ impl World {
                     self.subscribed.entry(node).or_default().remove(&partition);
                 }
                 Output::Record { partition, epoch } => self.record(index, partition, epoch),
-                Output::Beat(beat) => self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat)),
+                Output::Beat(beat) => {
+                    self.oracle.owns(&beat, self.now);
+                    self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat));
+                }
                 Output::Down(delta) => self.send_delta(index, delta),
                 Output::ToGateway(gateway, message) => {
+                    self.oracle.answered(&message, self.now);
                     if let Some(to) = index_of(&gateway.process) {
                         self.send(node, Node::Gateway(to), false, Packet::ToGateway(message));
                     }
@@ -263,30 +262,6 @@ impl World {
                 && world.subscribed.get(&to).is_some_and(|s| s.contains(&partition))
         };
         self.broadcast(Node::Coordinator(index), false, listens, &Packet::Down(delta));
-    }
-
-    fn record(&mut self, index: usize, partition: Partition, epoch: Epoch) {
-        self.claims += 1;
-        self.note(|| format!("c{index} claims {partition} {epoch}"));
-        if self.now < self.arbiter_out_until {
-            return;
-        }
-        let epochs = self.arbiter.entry(partition).or_default();
-        let highest = epochs.last().copied().unwrap_or(Epoch::NONE);
-        let outcome = if epoch > highest {
-            epochs.push(epoch);
-            coordinator::Recorded::Yes
-        } else {
-            coordinator::Recorded::Conflict(highest)
-        };
-        // The record may be made and the answer lost.
-        if self.rng.random_bool(self.net.loss) {
-            return;
-        }
-        let at = self.now + self.rng.random_range(1..=5);
-        let node = Node::Coordinator(index);
-        let life = self.life(node);
-        self.at(at, Event::Arrive(node, life, Box::new(Packet::Recorded(partition, epoch, outcome))));
     }
 
     pub(crate) fn gateway_input(&mut self, index: usize, input: gateway::Input) {

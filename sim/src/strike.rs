@@ -2,6 +2,8 @@
 
 use rand::RngExt as _;
 
+use crate::backlog::Backlog;
+use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::net::Node;
 use crate::world::{Event, Heal, World};
@@ -38,8 +40,34 @@ impl World {
                     epochs.pop();
                 }
             }
-            Fault::WallJump(Node::Coordinator(i), by) => self.coordinators[i].wall_skew += by,
-            Fault::WallJump(Node::Gateway(i), by) => self.gateways[i].wall_skew += by,
+            Fault::WallJump(node, by) => self.clock(node).jump(by),
+            Fault::Drift(node, millionths) => {
+                let now = self.now;
+                self.clock(node).set_rate(now, millionths);
+            }
+            Fault::Standstill(span) => self.stand_still(span),
+            Fault::Lag(node, by, span) => {
+                self.net.lags.insert(node, (by, (self.now + span).min(self.storm_ends())));
+            }
+            Fault::Shuffle(span) => self.net.shuffled_until = (self.now + span).min(self.storm_ends()),
+            Fault::ArbiterUnsure(span) => {
+                self.arbiter_unsure_until = (self.now + span).min(self.storm_ends());
+            }
+        }
+    }
+
+    fn clock(&mut self, node: Node) -> &mut Clock {
+        match node {
+            Node::Coordinator(i) => &mut self.coordinators[i].clock,
+            Node::Gateway(i) => &mut self.gateways[i].clock,
+        }
+    }
+
+    /// The host of all coordinators is stopped. When it goes on they do not all wake at once.
+    fn stand_still(&mut self, span: u64) {
+        for index in 0..self.coordinators.len() {
+            let longer = self.rng.random_range(0..500);
+            self.freeze(Node::Coordinator(index), span + longer);
         }
     }
 
@@ -55,11 +83,12 @@ impl World {
         }
         match node {
             Node::Coordinator(i) => {
-                (self.coordinators[i].frozen, self.coordinators[i].backlog) = (false, Vec::new())
+                (self.coordinators[i].frozen, self.coordinators[i].backlog) = (false, Backlog::default())
             }
             Node::Gateway(i) => {
-                (self.gateways[i].frozen, self.gateways[i].backlog) = (false, Vec::new());
+                (self.gateways[i].frozen, self.gateways[i].backlog) = (false, Backlog::default());
                 self.oracle.disturb(i, self.now);
+                self.oracle.gone(i);
                 self.drop_clients(i);
             }
         }
@@ -80,7 +109,7 @@ impl World {
         for slot in dropped {
             self.cut_off(gateway, slot);
         }
-        self.ghosts.retain(|(g, _)| *g != gateway);
+        self.ghosts.retain(|(g, _), _| *g != gateway);
     }
 
     fn freeze(&mut self, node: Node, span: u64) {
@@ -95,6 +124,7 @@ impl World {
         let until = (self.now + span).min(self.storm_ends());
         if let Node::Gateway(i) = node {
             self.oracle.disturb(i, until);
+            self.oracle.stands_still(i, until);
         }
         let life = self.life(node);
         self.at(until, Event::Heal(Heal::Thaw(node, life)));
@@ -134,28 +164,6 @@ impl World {
             }
             Heal::Thaw(node, life) => self.thaw(node, life),
             Heal::Leave(gateway, life, back) => self.leave(gateway, life, back),
-        }
-    }
-
-    /// A process that wakes finds what has piled up, and its clock moved on.
-    fn thaw(&mut self, node: Node, life: u64) {
-        if self.life(node) != life {
-            return;
-        }
-        let backlog = match node {
-            Node::Coordinator(i) => {
-                self.coordinators[i].frozen = false;
-                std::mem::take(&mut self.coordinators[i].backlog)
-            }
-            Node::Gateway(i) => {
-                self.gateways[i].frozen = false;
-                std::mem::take(&mut self.gateways[i].backlog)
-            }
-        };
-        self.alarms.remove(&node);
-        self.wake(node, life);
-        for work in backlog {
-            self.deliver(node, work);
         }
     }
 }

@@ -11,11 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::fault::{Fault, Profile};
 use crate::net::{Net, Node};
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
-use crate::process::{Packet, Process, Work};
+use crate::process::{Packet, Process, Work, user_id};
+use crate::timeline::Timeline;
 
 /// When clients begin.
 const START_MS: u64 = 8_000;
@@ -24,6 +26,9 @@ pub(crate) const STORM_MS: u64 = START_MS + 3_000;
 /// The wall clock at the start.
 pub(crate) const WALL_MS: u64 = 1_700_000_000_000;
 
+/// By gateway and slot: whose session it is, at which gateway.
+pub(crate) type Ghosts = BTreeMap<(usize, u32), (usize, usize)>;
+
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -31,6 +36,8 @@ pub(crate) enum Event {
     Arrive(Node, u64, Box<Packet>),
     /// A process wanted to be called.
     Wake(Node, u64),
+    /// A process that woke reads on, from one of its connections.
+    ReadOn(Node, u64, usize),
     /// A person does something.
     Step(usize),
     /// A person does something between the steps.
@@ -95,12 +102,15 @@ pub struct World {
     pub(crate) subscribed: BTreeMap<Node, BTreeSet<Partition>>,
     pub(crate) arbiter: BTreeMap<Partition, Vec<Epoch>>,
     pub(crate) arbiter_out_until: u64,
+    pub(crate) arbiter_unsure_until: u64,
     pub(crate) placement: Placement,
     pub(crate) clients: Vec<Client>,
     pub(crate) slots: BTreeMap<(usize, u32), usize>,
     /// Slots whose client is dead, which the gateway does not know.
-    pub(crate) ghosts: BTreeSet<(usize, u32)>,
+    pub(crate) ghosts: Ghosts,
     pub(crate) oracle: Oracle,
+    /// People did something that the oracle has not seen.
+    pub(crate) stirred: bool,
     pub(crate) claims: u64,
     pub(crate) faults: u64,
     pub(crate) trace: Option<String>,
@@ -119,6 +129,12 @@ impl World {
         let (seed, profile) = (plan.seed, plan.profile);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let clients = (0..profile.users * 2).map(|i| Client::new(i, profile, &mut rng)).collect();
+        let placement = Placement::new(b"a secret of the simulated cluster", 2);
+        let users = (0..profile.users).map(|user| {
+            let key = placement.key(&user_id(user));
+            (key, (user, placement.partition(key)))
+        });
+        let oracle = Oracle::new(Timeline::new(users.collect()));
         let mut world = Self {
             seed,
             profile,
@@ -127,16 +143,18 @@ impl World {
             queue: BTreeMap::new(),
             alarms: BTreeMap::new(),
             net: Net::new(),
-            coordinators: (0..profile.coordinators).map(|_| Process::new()).collect(),
-            gateways: (0..profile.gateways).map(|_| Process::new()).collect(),
+            coordinators: (0..profile.coordinators).map(|_| Process::new(Clock::draw(&mut rng))).collect(),
+            gateways: (0..profile.gateways).map(|_| Process::new(Clock::draw(&mut rng))).collect(),
             subscribed: BTreeMap::new(),
             arbiter: BTreeMap::new(),
             arbiter_out_until: 0,
-            placement: Placement::new(b"a secret of the simulated cluster", 2),
+            arbiter_unsure_until: 0,
+            placement,
             clients,
             slots: BTreeMap::new(),
-            ghosts: BTreeSet::new(),
-            oracle: Oracle::default(),
+            ghosts: Ghosts::new(),
+            oracle,
+            stirred: false,
             claims: 0,
             faults: 0,
             trace: None,
@@ -194,6 +212,9 @@ impl World {
             let ((at, _), event) = entry.remove_entry();
             self.now = at;
             self.happen(event);
+            if std::mem::take(&mut self.stirred) {
+                self.oracle.stirred(&self.clients, &self.ghosts, at);
+            }
         }
         self.now = end;
         for index in 0..self.coordinators.len() {
@@ -241,6 +262,7 @@ impl World {
         match event {
             Event::Arrive(node, life, packet) => self.arrive(node, life, Work::Packet(*packet)),
             Event::Wake(node, life) => self.wake(node, life),
+            Event::ReadOn(node, life, lane) => self.read_on(node, life, lane),
             Event::Step(index) => self.step(index),
             Event::Nudge(index) => self.nudge(index),
             Event::Alarm(index, instance) => self.alarm(index, instance),

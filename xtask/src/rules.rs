@@ -24,9 +24,28 @@ pub(crate) const RULES: &[Rule] = &[
         name: "a new owner settles at once (R8)",
         edits: &[edit(
             "coordinator/core/src/coordinator.rs",
-            "if complete && mourned && (knows_all || long_ago) {",
-            "let _ = (complete, mourned, knows_all, long_ago); if true {",
+            "if complete && mourned && knows_all {",
+            "let _ = (complete, mourned, knows_all); if true {",
         )],
+    },
+    Rule {
+        name: "who was deaf thinks it has listened (R8)",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "self.listening_since = self.listening_since.after(now.since(self.isolated_at));",
+            "",
+        )],
+    },
+    Rule {
+        name: "an owner in doubt is believed all the same (R8)",
+        edits: &[
+            edit("gateway/core/src/view.rs", "if self.settled && beat.settled {", "if self.settled {"),
+            edit(
+                "gateway/core/src/deliver.rs",
+                "let stated = view.is_settled() || !known.is_negative();",
+                "let stated = true;",
+            ),
+        ],
     },
     Rule {
         name: "grace is ignored",
@@ -128,11 +147,32 @@ pub(crate) const RULES: &[Rule] = &[
         )],
     },
     Rule {
-        name: "who stood still believes what piled up",
-        edits: &[
-            edit("coordinator/core/src/coordinator.rs", "self.peers.distrust(self.beat_number + 1);", ""),
-            edit("gateway/core/src/gateway.rs", "if gap < self.config.stale_after {", "if true {"),
-        ],
+        name: "a coordinator that stood still believes what piled up",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "self.peers.distrust(self.beat_number + 1);",
+            "",
+        )],
+    },
+    Rule {
+        name: "a gateway that stood still believes what piled up",
+        edits: &[edit("gateway/core/src/gateway.rs", "if gap < self.config.stale_after {", "if true {")],
+    },
+    Rule {
+        name: "any live session vouches for its user (R11)",
+        edits: &[edit(
+            "gateway/core/src/deliver.rs",
+            "known.public.status == Status::Online && self.is_active_here(key);",
+            "known.public.status != Status::Offline && self.by_user.contains_key(&key);",
+        )],
+    },
+    Rule {
+        name: "who vouched does not say when it no longer does (R11)",
+        edits: &[edit(
+            "gateway/core/src/live.rs",
+            "self.watch.find(partition, key).filter(|_| !fresh) {",
+            "self.watch.find(partition, key).filter(|_| !fresh && false) {",
+        )],
     },
     Rule {
         name: "a deaf coordinator lists what it owned (R7)",

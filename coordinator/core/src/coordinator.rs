@@ -85,6 +85,10 @@ pub struct Coordinator {
     beat_number: u64,
     beat_due: MonoTime,
     was_isolated: bool,
+    /// When it was found to be cut off, the last time.
+    isolated_at: MonoTime,
+    /// Since when it hears gateways; time for which it was cut off does not count.
+    listening_since: MonoTime,
     frozen: bool,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
@@ -116,6 +120,8 @@ impl Coordinator {
             beat_number: 0,
             beat_due: now.mono,
             was_isolated: false,
+            isolated_at: now.mono,
+            listening_since: now.mono,
             frozen: false,
             draining: false,
             by_user: false,
@@ -290,6 +296,14 @@ impl Coordinator {
         let isolated = self.peers.isolated(now);
         if isolated != self.was_isolated {
             self.was_isolated = isolated;
+            if isolated {
+                // It has heard nothing since it last heard itself.
+                let deaf = herenow_protocol::time::millis(self.config.dead_after);
+                let since = MonoTime::from_millis(now.as_millis().saturating_sub(deaf));
+                self.isolated_at = since.max(self.listening_since);
+            } else {
+                self.listening_since = self.listening_since.after(now.since(self.isolated_at));
+            }
             self.gateways.forgive(now);
             self.doubt();
         }
@@ -468,16 +482,15 @@ impl Coordinator {
         if self.peers.isolated(now.mono) || self.frozen {
             return;
         }
-        let knows_all = now.mono.since(self.started) >= self.config.settle_after;
+        let knows_all = now.mono.since(self.listening_since) >= self.config.settle_after;
         let origins: Vec<Origin> = self.gateways.origins().collect();
         for state in self.ownership.all_owned().filter(|state| !state.settled) {
-            let long_ago = now.mono.since(state.claimed_at) >= self.config.settle_after;
             let complete = origins.iter().all(|origin| {
                 let stream = state.streams.get(&origin.gateway);
                 stream.is_some_and(|s| s.synced && s.confirmed && s.incarnation == origin.incarnation)
             });
             let mourned = now.mono >= state.hold_until;
-            if complete && mourned && (knows_all || long_ago) {
+            if complete && mourned && knows_all {
                 state.settle(now, &self.config);
                 settled_any = true;
             }

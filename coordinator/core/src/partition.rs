@@ -30,7 +30,6 @@ pub(crate) struct PartitionState {
     pub(crate) n: u64,
     /// R8: offline may be stated.
     pub(crate) settled: bool,
-    pub(crate) claimed_at: MonoTime,
     /// Not to be settled before: a gateway is gone whose sessions this owner never heard of, and they may be in grace.
     pub(crate) hold_until: MonoTime,
     /// Since when another coordinator should own it.
@@ -65,7 +64,6 @@ impl PartitionState {
             epoch,
             n: 0,
             settled: false,
-            claimed_at: now,
             hold_until: now,
             misplaced_since: None,
             users: HashMap::new(),

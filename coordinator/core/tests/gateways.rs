@@ -297,6 +297,19 @@ fn a_young_node_waits_before_it_says_who_is_absent() {
 }
 
 #[test]
+fn a_node_that_heard_nothing_since_it_began_is_still_young() {
+    let mut world = World::fresh(|_| {});
+    world.add_gateway("g1");
+    world.echo = false;
+    world.advance_ms(30_000);
+    world.echo = true;
+    world.advance_ms(3_000);
+    assert!(world.owns() && !world.settled(), "another gateway may be there that it could not hear");
+    world.advance_ms(3_000);
+    assert!(world.settled());
+}
+
+#[test]
 fn an_old_node_settles_as_soon_as_every_gateway_has_answered() {
     let mut world = World::fresh(|_| {});
     world.add_gateway("g1");

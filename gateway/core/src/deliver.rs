@@ -230,7 +230,8 @@ impl Gateway {
     pub(crate) fn trust(&self, partition: Partition, known: &Known, key: UserKey, now: Now) -> Freshness {
         let Some(view) = self.views.get(partition.index()) else { return Freshness::Unknown };
         let freshness = view.freshness(now.mono, &self.config);
-        let current = known.epoch == view.epoch && view.is_caught_up(now.mono, &self.config);
+        let stated = view.is_settled() || !known.is_negative();
+        let current = known.epoch == view.epoch && stated && view.is_caught_up(now.mono, &self.config);
         let vouched = || known.public.status == Status::Online && self.is_active_here(key);
         if current || vouched() { Freshness::Fresh } else { freshness }
     }

@@ -91,6 +91,8 @@ pub struct Gateway {
     scan_due: MonoTime,
     /// The last turn, by which a process finds that it stood still.
     turned_at: MonoTime,
+    /// Only sessions heard since then vouch for their users (R11): what they said before may have piled up.
+    pub(crate) vouching_since: MonoTime,
     beat_due: MonoTime,
     digest_due: MonoTime,
     check_due: MonoTime,
@@ -119,6 +121,7 @@ impl Gateway {
             stats: Stats::default(),
             scan_due: now.mono,
             turned_at: now.mono,
+            vouching_since: MonoTime::default(),
             beat_due: now.mono,
             digest_due: now.mono,
             check_due: now.mono,
@@ -236,6 +239,7 @@ impl Gateway {
             return;
         }
         self.stats.stalls += 1;
+        self.vouching_since = now.after(self.config.stale_after);
         for session in self.sessions.iter_mut().flatten() {
             session.last_heard = session.last_heard.after(gap).min(now);
         }

@@ -228,11 +228,11 @@ impl Gateway {
         self.vouch(partition, key, now, out);
     }
 
-    /// Whether any session of a user is active here.
+    /// Whether any session of a user is active here, and has said so since the process last stood still.
     pub(crate) fn is_active_here(&self, key: UserKey) -> bool {
         let active = |slot: &Slot| {
             let session = self.sessions.get(slot.0 as usize).and_then(Option::as_ref);
-            session.is_some_and(|session| session.activity == Activity::Active)
+            session.is_some_and(|s| s.activity == Activity::Active && s.last_heard >= self.vouching_since)
         };
         self.by_user.get(&key).is_some_and(|slots| slots.iter().any(active))
     }

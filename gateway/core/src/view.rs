@@ -41,8 +41,8 @@ pub(crate) struct View {
     confirmed_at: Option<MonoTime>,
     /// The same for people.
     pub(crate) confirmed_wall: Option<WallTime>,
-    /// How it stood when that was last looked at.
-    level: Option<Level>,
+    /// How it stood when that was last looked at, and in which epoch.
+    level: Option<(Level, Epoch)>,
     /// Somebody was told a value that was not fresh, since all were last told.
     pub(crate) told_worse: bool,
 }
@@ -128,8 +128,8 @@ impl View {
         }
         if caught_up && (self.settled || !beat.settled) {
             self.behind_since = None;
-            // An owner that has not settled cannot vouch for who is absent.
-            if self.settled {
+            // An owner that has not settled, or that doubts what it has, cannot vouch for who is absent.
+            if self.settled && beat.settled {
                 self.confirmed_at = self.heard_at;
                 self.confirmed_wall = self.heard_at.map(|at| {
                     WallTime::from_millis(
@@ -160,6 +160,11 @@ impl View {
         self.synced && self.settled && self.pulling.is_none() && self.is_caught_up(now, config)
     }
 
+    /// Whether its owner vouches for more than who is there: it has settled, and does not doubt it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled && self.beat.is_some_and(|beat| beat.settled)
+    }
+
     /// Whether watchers must be told anew because the trust has changed: always when it is less than before; when it
     /// is more, only if somebody was told something less.
     pub(crate) fn has_turned(&mut self, now: MonoTime, config: &Config) -> bool {
@@ -169,8 +174,10 @@ impl View {
             Freshness::Stale => Level::Stale,
             Freshness::Unknown => Level::Unknown,
         };
-        let before = self.level.replace(level).unwrap_or(level);
-        let worse = level < before;
+        let (before, epoch) = self.level.replace((level, self.epoch)).unwrap_or((level, self.epoch));
+        // What an earlier epoch left behind, and an owner that has not settled has not said anew, rests on nothing.
+        let anew = level == Level::CaughtUp && epoch != self.epoch;
+        let worse = level < before || anew;
         let better = self.told_worse && (level > before || level == Level::Fresh);
         if better {
             self.told_worse = false;

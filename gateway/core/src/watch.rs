@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 use herenow_protocol::message::{Entry, Shown};
-use herenow_protocol::{Epoch, Partition, UserId, UserKey, WallTime};
+use herenow_protocol::{Epoch, Partition, Status, UserId, UserKey, WallTime};
 use slab::Slab;
 
 use crate::io::Slot;
@@ -32,6 +32,11 @@ impl Known {
     /// The number of the value: the later of what everybody and what the user itself sees.
     pub(crate) fn n(&self) -> u64 {
         self.own.as_ref().map_or(0, |own| own.n).max(self.public.n)
+    }
+
+    /// R8: whether a session that its owner has not heard of could prove it wrong.
+    pub(crate) const fn is_negative(&self) -> bool {
+        matches!(self.public.status, Status::Offline | Status::Idle)
     }
 
     fn version(&self) -> (Epoch, u64) {

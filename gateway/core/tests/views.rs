@@ -331,6 +331,22 @@ fn only_an_active_session_vouches_and_only_for_online() {
 }
 
 #[test]
+fn an_owner_in_doubt_vouches_for_who_is_there_and_for_nobody_else() {
+    let mut world = watching(&[("bob", Status::Offline), ("cy", Status::Online)]);
+    world.owner.settled = false;
+    world.advance(secs(3));
+    let told: Vec<_> = world.told(0).into_iter().map(|p| (p.user_id, p.status, p.as_of.is_some())).collect();
+    let bob = told.iter().find(|(id, ..)| id.as_str() == "bob").unwrap();
+    assert_eq!((bob.1, bob.2), (Status::Offline, true));
+    assert!(told.iter().all(|(id, _, dated)| id.as_str() != "cy" || !dated), "{told:?}");
+    world.owner.settled = true;
+    world.advance_ms(400);
+    let told = world.told(0);
+    let bob = told.iter().find(|p| p.user_id.as_str() == "bob").unwrap();
+    assert_eq!((bob.status, bob.as_of), (Status::Offline, None));
+}
+
+#[test]
 fn a_live_session_does_not_vouch_for_a_user_who_appears_offline() {
     let mut world = watching(&[("ana", Status::Online), ("bob", Status::Offline)]);
     world.open(1, "bob");
