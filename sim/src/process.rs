@@ -83,6 +83,7 @@ impl World {
                 let process = &mut self.coordinators[i];
                 process.life += 1;
                 process.clock.begin(self.now, &mut self.rng);
+                process.backlog = Backlog::default();
                 let id = name("c", i);
                 let incarnation = Incarnation(process.life);
                 let now = process.now(self.now);
@@ -101,6 +102,7 @@ impl World {
                 process.life += 1;
                 process.draining = false;
                 process.clock.begin(self.now, &mut self.rng);
+                process.backlog = Backlog::default();
                 let id = GatewayId { process: name("g", i), shard: 0 };
                 let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
                 let now = process.now(self.now);

@@ -178,8 +178,8 @@ pub(crate) const RULES: &[Rule] = &[
         name: "a deaf coordinator lists what it owned (R7)",
         edits: &[edit(
             "coordinator/core/src/coordinator.rs",
-            "if self.peers.isolated(now) { Vec::new() } else { self.ownership.beat() };",
-            "self.ownership.beat();",
+            "let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user) };",
+            "let owned = self.ownership.beat(self.by_user);",
         )],
     },
 ];

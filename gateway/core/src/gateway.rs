@@ -93,6 +93,8 @@ pub struct Gateway {
     turned_at: MonoTime,
     /// Only sessions heard since then vouch for their users (R11): what they said before may have piled up.
     pub(crate) vouching_since: MonoTime,
+    /// Until then owners have time to answer, before watchers are told that nothing is certain.
+    pub(crate) patient_until: MonoTime,
     beat_due: MonoTime,
     digest_due: MonoTime,
     check_due: MonoTime,
@@ -122,6 +124,7 @@ impl Gateway {
             scan_due: now.mono,
             turned_at: now.mono,
             vouching_since: MonoTime::default(),
+            patient_until: MonoTime::default(),
             beat_due: now.mono,
             digest_due: now.mono,
             check_due: now.mono,
@@ -240,6 +243,7 @@ impl Gateway {
         }
         self.stats.stalls += 1;
         self.vouching_since = now.after(self.config.stale_after);
+        self.patient_until = now.after(self.config.pull_timeout);
         for session in self.sessions.iter_mut().flatten() {
             session.last_heard = session.last_heard.after(gap).min(now);
         }

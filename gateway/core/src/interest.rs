@@ -55,8 +55,10 @@ impl Gateway {
         now: Now,
         out: &mut Vec<Output>,
     ) {
-        let known = self.statements.get(partition.index()).is_some_and(|told| told.epoch == epoch);
-        if known {
+        let known = self.statements.get_mut(partition.index()).filter(|told| told.epoch == epoch);
+        if let Some(statement) = known {
+            // What waits has no number yet: the whole that has it is another one than before.
+            statement.seq += u64::from(!statement.waiting.is_empty());
             self.stats.reinterests += 1;
             self.state_whole(partition, out);
             self.pull_anew(partition, now, out);

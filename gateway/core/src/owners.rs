@@ -289,7 +289,7 @@ impl Gateway {
             }
             let Some(view) = self.views.get_mut(partition.index()) else { continue };
             let (heard, behind) = (view.is_heard(now.mono, &self.config), view.check(now, &self.config));
-            let turned = view.has_turned(now.mono, &self.config);
+            let turned = now.mono >= self.patient_until && view.has_turned(now.mono, &self.config);
             stale += u64::from(!heard);
             if behind && heard {
                 self.pull_all(partition, now.mono, out);

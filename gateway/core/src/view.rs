@@ -90,8 +90,12 @@ impl View {
         self.n = 0;
         self.behind_since = None;
         self.caught_up_at = None;
-        self.level = None;
         self.pulling.take()
+    }
+
+    /// Nobody watched until now, so that nobody was told anything.
+    pub(crate) fn forget_level(&mut self) {
+        self.level = None;
     }
 
     /// Full values of everything watched were taken.

@@ -100,6 +100,9 @@ impl Gateway {
         }
         if first {
             out.push(Output::Subscribe(partition));
+            if let Some(view) = self.view(partition) {
+                view.forget_level();
+            }
             self.pull_anew(partition, now, out);
         }
     }
