@@ -1,7 +1,8 @@
 //! What was true of every user and what every watcher was shown, on one clock.
 
+use super::order::{Disorder, How, Order};
 use super::truth::{Answers, Moment, Person, Steps, Truth, at};
-use super::wire::{Record, Status, Version};
+use super::wire::{Record, Status};
 
 /// What a watcher shows of a user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,16 +41,28 @@ pub(super) struct Forced {
     pub(super) excused: bool,
 }
 
+/// Somebody was told of a user out of order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutOfOrder {
+    pub(super) at: Moment,
+    /// Pollers come after the watchers.
+    pub(super) who: usize,
+    pub(super) user: usize,
+    pub(super) what: Disorder,
+}
+
 /// The whole record of a scenario.
 #[derive(Debug)]
 pub(super) struct Journal {
     users: Vec<String>,
     people: Vec<Person>,
     views: Vec<Vec<Steps<View>>>,
-    held: Vec<Vec<Option<Version>>>,
+    order: Order,
     polls: Vec<Vec<Vec<Poll>>>,
     pub(super) forced: Vec<Forced>,
-    /// Records with a version lower than the one held, which clients drop.
+    /// What was told out of order.
+    pub(super) disorder: Vec<OutOfOrder>,
+    /// Records in answers that are older than what was held, which clients drop.
     pub(super) dropped: u64,
     /// Frames that break the protocol.
     pub(super) odd: Vec<String>,
@@ -63,9 +76,10 @@ impl Journal {
             people: users.iter().map(|(_, devices)| Person::new(*devices)).collect(),
             users: users.into_iter().map(|(name, _)| name).collect(),
             views: vec![vec![vec![(Moment::ZERO, View::Unknown)]; count]; watchers],
-            held: vec![vec![None; count]; watchers],
+            order: Order::new(watchers + pollers, count),
             polls: vec![vec![Vec::new(); count]; pollers],
             forced: Vec::new(),
+            disorder: Vec::new(),
             dropped: 0,
             odd: Vec::new(),
         }
@@ -86,24 +100,28 @@ impl Journal {
     }
 
     /// A watcher was told of a user.
-    pub(super) fn shown(&mut self, watcher: usize, at: Moment, record: &Record) {
+    pub(super) fn shown(&mut self, watcher: usize, at: Moment, record: &Record, how: How) {
         let Some(user) = self.user(&record.user) else { return };
-        let held = &mut self.held[watcher][user];
-        let lower = held.as_ref().is_some_and(|held| record.version < *held);
-        let view = record.status.map_or(View::Unknown, |status| View::Known { status, stale: record.stale });
-        if lower && view != View::Unknown {
+        let view = View::of(record);
+        let late = self.order.is_late(watcher, user, record) && view != View::Unknown;
+        self.check(watcher, user, at, record, how);
+        if late {
             self.dropped += 1;
-            return;
+        } else {
+            self.views[watcher][user].push((at, view));
         }
-        if !lower {
-            *held = Some(record.version.clone());
+    }
+
+    fn check(&mut self, who: usize, user: usize, at: Moment, record: &Record, how: How) {
+        if let Some(what) = self.order.tell(who, user, record, how) {
+            self.disorder.push(OutOfOrder { at, who, user, what });
         }
-        self.views[watcher][user].push((at, view));
     }
 
     /// A poller got an answer.
     pub(super) fn polled(&mut self, poller: usize, sent: Moment, received: Moment, record: &Record) {
         let Some(user) = self.user(&record.user) else { return };
+        self.check(self.views.len() + poller, user, received, record, How::Poll);
         self.polls[poller][user].push(Poll { sent, received, view: View::of(record) });
     }
 
@@ -120,7 +138,7 @@ impl Journal {
 
     /// A watcher lost its connection: it knows nothing, and comes back as a fresh client that holds nothing.
     pub(super) fn blinded(&mut self, watcher: usize, at: Moment) {
-        self.held[watcher].fill(None);
+        self.order.forget(watcher);
         for steps in &mut self.views[watcher] {
             steps.push((at, View::Unknown));
         }

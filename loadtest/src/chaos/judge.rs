@@ -24,6 +24,8 @@ pub(super) struct Window {
     pub(super) calm: Duration,
     /// How late a truth may still be told.
     pub(super) late: Duration,
+    /// How late the news of one device may be when those of another are not: of two devices at two gateways.
+    pub(super) unheard: Duration,
 }
 
 /// What was wrong.
@@ -268,7 +270,7 @@ fn unexplained(
         };
         match truth.iter().enumerate().skip(earliest).find(explains) {
             Some((index, _)) => earliest = index,
-            None if mixed(sent.saturating_sub(window.late), *received).has(*status) => {}
+            None if mixed(sent.saturating_sub(window.unheard), *received).has(*status) => {}
             None if *received > window.from => found.push(*received),
             None => {}
         }

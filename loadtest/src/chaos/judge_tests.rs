@@ -6,11 +6,20 @@ use serde_json::json;
 
 use super::journal::Journal;
 use super::judge::{Verdict, What, Window, judge};
+use super::order::How;
 use super::truth::{Claim, May, Moment, Truth};
 use super::wire::Record;
 
-const WINDOW: Window =
-    Window { from: s(1), injected: s(6), healed: s(11), to: s(20), wrong: s(2), calm: s(1), late: s(1) };
+const WINDOW: Window = Window {
+    from: s(1),
+    injected: s(6),
+    healed: s(11),
+    to: s(20),
+    wrong: s(2),
+    calm: s(1),
+    late: s(1),
+    unheard: s(0),
+};
 
 const fn s(seconds: u64) -> Moment {
     Duration::from_secs(seconds)
@@ -32,9 +41,9 @@ fn verdict(truth: &[(u64, Truth)], told: &[(u64, &str, bool)]) -> Verdict {
     for (at, truth) in truth {
         journal.set_truth(0, s(*at), *truth);
     }
-    journal.shown(0, Moment::ZERO, &record("online", 1, false));
+    journal.shown(0, Moment::ZERO, &record("online", 1, false), How::Presence);
     for (n, (at, status, stale)) in (2..).zip(told) {
-        journal.shown(0, s(*at), &record(status, n, *stale));
+        journal.shown(0, s(*at), &record(status, n, *stale), How::Presence);
     }
     judge(&journal, WINDOW)
 }
@@ -122,9 +131,9 @@ fn a_claim_that_may_be_forgotten_is_excused_in_its_row_only() {
         let mut journal = Journal::new(vec![("ana".to_owned(), 1)], 1, 0);
         journal.set_truth(0, s(0), Truth::On);
         journal.person(0).claim(s(2), May::be(&[Claim::Dnd]));
-        journal.shown(0, s(0), &record("online", 1, false));
-        journal.shown(0, s(2), &record("dnd", 2, false));
-        journal.shown(0, s(8), &record("online", 3, false));
+        journal.shown(0, s(0), &record("online", 1, false), How::Presence);
+        journal.shown(0, s(2), &record("dnd", 2, false), How::Presence);
+        journal.shown(0, s(8), &record("online", 3, false), How::Presence);
         if forgetful {
             journal.may_forget_claims(s(6));
         }
@@ -141,11 +150,11 @@ fn one_of_three_devices_keeps_its_user_online() {
     for device in 0..3 {
         journal.person(0).set(device, s(0), Truth::On);
     }
-    journal.shown(0, s(0), &record("online", 1, false));
+    journal.shown(0, s(0), &record("online", 1, false), How::Presence);
     journal.person(0).set(2, s(5), Truth::Idle);
     journal.person(0).set(1, s(7), Truth::Off);
     assert_eq!(judge(&journal, WINDOW).faults.len(), 0);
-    journal.shown(0, s(8), &record("idle", 2, false));
+    journal.shown(0, s(8), &record("idle", 2, false), How::Presence);
     journal.person(0).set(0, s(9), Truth::Off);
     let verdict = judge(&journal, WINDOW);
     assert_eq!((verdict.wrong_status, verdict.unexplained, verdict.wrong_at_end), (s(1), 1, 0));
@@ -179,8 +188,8 @@ fn the_ninety_ninth_of_a_hundred_is_told_beside_the_worst() {
     journal.set_truth(0, s(2), Truth::Off);
     for watcher in 0..100 {
         let late = if watcher == 0 { s(3) } else { Duration::from_millis(10 * watcher as u64) };
-        journal.shown(watcher, s(0), &record("online", 1, false));
-        journal.shown(watcher, s(2) + late, &record("offline", 2, false));
+        journal.shown(watcher, s(0), &record("online", 1, false), How::Presence);
+        journal.shown(watcher, s(2) + late, &record("offline", 2, false), How::Presence);
     }
     let phase = judge(&journal, WINDOW).phases[0];
     assert_eq!((phase.count, phase.over_bound, phase.p99_ms, phase.max_ms), (100, 1, 990, 3_000));
@@ -228,4 +237,19 @@ fn a_poller_without_fresh_answers_is_blind_and_wrong_at_the_end() {
     let verdict = polled(&answers, s(0));
     assert_eq!((verdict.unpolled, verdict.wrong_at_end), (s(4), 1));
     assert_eq!(verdict.false_offline, s(0));
+}
+
+#[test]
+fn a_flicker_by_late_news_is_explained_where_the_bus_loses_messages() {
+    let mut journal = Journal::new(vec![("ana".to_owned(), 2)], 1, 0);
+    journal.person(0).set(0, s(0), Truth::On);
+    journal.person(0).set(1, s(4), Truth::On);
+    journal.person(0).set(0, s(5), Truth::Off);
+    let told = [(0, "online"), (5, "offline"), (6, "online")];
+    for (n, (at, status)) in (1..).zip(told) {
+        journal.shown(0, s(at), &record(status, n, false), How::Presence);
+    }
+    let verdict = judge(&journal, Window { unheard: s(2), ..WINDOW });
+    assert_eq!((verdict.unexplained, verdict.false_offline), (0, s(1)), "explained, and wrong all the same");
+    assert_eq!(judge(&journal, WINDOW).unexplained, 1);
 }

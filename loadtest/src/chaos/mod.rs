@@ -12,6 +12,7 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod markdown;
+mod order;
 mod people;
 mod proxy;
 mod report;
@@ -215,8 +216,9 @@ impl Arguments {
         }
         let journal = world.journal.borrow();
         let (injected, healed) = (bite.injected, bite.healed);
-        let Bounds { wrong, late, .. } = bounds;
-        let verdict = judge(&journal, Window { from, injected, healed, to, wrong, calm: MACHINE, late });
+        let Bounds { wrong, late, unheard, .. } = bounds;
+        let verdict =
+            judge(&journal, Window { from, injected, healed, to, wrong, calm: MACHINE, late, unheard });
         let off = Answers::be(&[Status::Offline]);
         let lost = (0..world.users.len())
             .filter(|user| world.is_steady(*user) && journal.truth_at(*user, to) == off)

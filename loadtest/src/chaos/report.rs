@@ -1,13 +1,15 @@
 //! What a run says, for people and for programs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::faults::{Bite, Bounds, Fault};
-use super::journal::{Journal, View};
+use super::journal::{Journal, OutOfOrder, View};
 use super::judge::{self, Phase, Verdict};
+use super::order::Disorder;
 use super::truth::{Answers, Moment, Steps};
 use super::wire::Status;
 
@@ -38,9 +40,11 @@ pub(super) struct Row {
     pub(super) unexplained: usize,
     pub(super) unknown_allowed_ms: u64,
     pub(super) unknown_ms: u64,
+    pub(super) stale_allowed_ms: u64,
     pub(super) stale_ms: u64,
     /// The most time in which a poller got nothing fresh about a user.
     pub(super) unpolled_ms: u64,
+    pub(super) unpolled_allowed_ms: u64,
     /// From healing until every view was right.
     pub(super) recovery_ms: Option<u64>,
     pub(super) recovery_allowed_ms: u64,
@@ -51,6 +55,13 @@ pub(super) struct Row {
     pub(super) changes: usize,
     /// From the fault until the last watcher saw the last of those who were lost for good as offline.
     pub(super) offline_after_ms: Option<u64>,
+    /// How often the client that was cut off most was, with a gateway that the fault took away.
+    pub(super) cut_most: usize,
+    /// Records of a lower version than before, of one version with other content, and changes without a change.
+    pub(super) went_back: usize,
+    pub(super) told_differently: usize,
+    pub(super) hollow: usize,
+    /// Records in answers that were older than what was held: allowed, and dropped by clients.
     pub(super) dropped_lower_versions: u64,
     /// The worst faults with what was true and what was shown around them.
     pub(super) traces: Vec<String>,
@@ -107,6 +118,12 @@ impl Judged<'_> {
             traces.extend(cut.map(|cut| {
                 format!("{:.3?} {} cut off by gateway-{}: {}", cut.at, cut.who, cut.gateway + 1, cut.why)
             }));
+            traces.extend(self.journal.disorder.iter().filter(|told| told.at >= self.from).take(TOLD).map(
+                |told| {
+                    let (name, who) = (self.journal.name(told.user), watcher(self.journal, told.who));
+                    format!("{:.3?} {}: {name} at {who}", told.at, told.what.words())
+                },
+            ));
             traces.extend(self.journal.odd.iter().take(TOLD).cloned());
             traces.dedup();
         }
@@ -126,8 +143,10 @@ impl Judged<'_> {
             unexplained: verdict.unexplained,
             unknown_allowed_ms: millis(self.bounds.unknown),
             unknown_ms: millis(verdict.unknown),
+            stale_allowed_ms: millis(self.bounds.stale),
             stale_ms: millis(verdict.stale),
             unpolled_ms: millis(verdict.unpolled),
+            unpolled_allowed_ms: millis(self.bounds.unpolled),
             recovery_ms: self.recovery.map(millis),
             recovery_allowed_ms: millis(self.bounds.recovery),
             forced: forced.len() - excused,
@@ -135,6 +154,10 @@ impl Judged<'_> {
             wrong_at_end: verdict.wrong_at_end,
             changes: verdict.changes,
             offline_after_ms: self.offline_after().map(millis),
+            cut_most: self.cut_most(),
+            went_back: self.told(Disorder::Back),
+            told_differently: self.told(Disorder::Differs),
+            hollow: self.told(Disorder::Hollow),
             dropped_lower_versions: self.journal.dropped,
             proof: self.bite.proof,
             traces,
@@ -156,13 +179,33 @@ impl Judged<'_> {
                 self.recovery.is_none_or(|recovery| recovery > self.bounds.recovery),
                 "right too late after healing",
             ),
+            (verdict.stale > self.bounds.stale, "asOf for too long"),
+            (verdict.unpolled > self.bounds.unpolled, "REST without fresh answers for too long"),
             (forced > 0, "connections cut without need"),
+            (self.cut_most() > self.bounds.cuts, "a client cut off too often"),
+            (self.told(Disorder::Back) > 0, "versions that went back"),
+            (self.told(Disorder::Differs) > 0, "one version told as different things"),
+            (self.bounds.quiet && self.told(Disorder::Hollow) > 0, "changes that change nothing"),
             (verdict.wrong_at_end > 0, "views wrong at the end"),
             (verdict.changes == 0, "nothing changed, so nothing was judged"),
             (!self.journal.odd.is_empty(), "frames that break the protocol"),
         ];
         let missed = checks.into_iter().filter(|(missed, _)| *missed).map(|(_, what)| what.to_owned());
         missed.chain(self.bite.misses.iter().cloned()).collect()
+    }
+
+    fn told(&self, what: Disorder) -> usize {
+        let counts = |disorder: &&OutOfOrder| disorder.what == what && disorder.at >= self.from;
+        self.journal.disorder.iter().filter(counts).count()
+    }
+
+    /// How often the client that was cut off most was, with a gateway that the fault took away.
+    fn cut_most(&self) -> usize {
+        let mut cuts = HashMap::new();
+        for cut in self.journal.forced.iter().filter(|forced| forced.excused && forced.at >= self.from) {
+            *cuts.entry(cut.who.as_str()).or_insert(0) += 1;
+        }
+        cuts.into_values().max().unwrap_or_default()
     }
 
     fn offline_after(&self) -> Option<Duration> {
@@ -175,6 +218,11 @@ impl Judged<'_> {
         let seen = pairs.filter_map(|(watcher, user)| self.journal.view(watcher, user).iter().find(off));
         seen.map(|(at, _)| *at - injected).max()
     }
+}
+
+fn watcher(journal: &Journal, who: usize) -> String {
+    who.checked_sub(journal.watchers())
+        .map_or_else(|| format!("watcher {who}"), |poller| format!("poller {poller}"))
 }
 
 fn trace(journal: &Journal, fault: &judge::Fault) -> String {
@@ -196,10 +244,7 @@ fn trace(journal: &Journal, fault: &judge::Fault) -> String {
         }
     };
     let view: Vec<String> = view.iter().filter(|(at, _)| near(*at)).map(view_step).collect();
-    let watcher = match poller {
-        None => format!("watcher {}", fault.watcher),
-        Some(poller) => format!("poller {poller}"),
-    };
+    let watcher = watcher(journal, fault.watcher);
     let name = journal.name(fault.user);
     let head = format!("{:.3?} {} for {:.3?}: {name} at {watcher}", fault.at, fault.what.words(), fault.took);
     format!("{head}\n      truth {}\n      view  {}", truth.join(", "), view.join(", "))
@@ -236,7 +281,7 @@ impl fmt::Display for Report {
         writeln!(f, "{servers} NATS servers, timers {} times shorter; milliseconds", self.timers_shorter)?;
         writeln!(
             f,
-            "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
+            "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>5} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
             "fault",
             "",
             "bound",
@@ -246,6 +291,7 @@ impl fmt::Display for Report {
             "p99",
             "over",
             "unexpl",
+            "order",
             "unknown/of",
             "stale",
             "rest",
@@ -259,7 +305,7 @@ impl fmt::Display for Report {
             let or_none = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
             writeln!(
                 f,
-                "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
+                "{:<20} {:<4} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5} {:>6} {:>5} {:>11} {:>6} {:>6} {:>8} {:>7} {:>5} {:>7} {:>7}",
                 row.fault.name(),
                 if row.passed { "ok" } else { "MISS" },
                 row.bound_ms,
@@ -269,6 +315,7 @@ impl fmt::Display for Report {
                 row.during.p99_ms,
                 row.phases().map(|phase| phase.over_bound).iter().sum::<usize>(),
                 row.unexplained,
+                row.went_back + row.told_differently,
                 format!("{}/{}", row.unknown_ms, row.unknown_allowed_ms),
                 row.stale_ms,
                 row.unpolled_ms,
@@ -284,7 +331,8 @@ impl fmt::Display for Report {
             writeln!(f, "{}: {}{claims}", row.fault.name(), row.proof)?;
         }
         for row in self.rows.iter().filter(|row| !row.passed) {
-            writeln!(f, "{} missed: {}", row.fault.name(), row.misses.join(", "))?;
+            let (name, seed) = (row.fault.name(), self.seed);
+            writeln!(f, "{name} missed with seed {seed}: {}", row.misses.join(", "))?;
             for trace in &row.traces {
                 writeln!(f, "    {trace}")?;
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::time::timeout;
 
+use super::order::How;
 use super::rest;
 use super::session::{Listening, Session};
 use super::wire::{self, Activity, Heard, Record};
@@ -49,8 +50,11 @@ async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Er
         hears.set(now);
         let mut journal = sees.journal.borrow_mut();
         match Heard::read(text) {
-            Ok(Heard::Snapshot(users) | Heard::Presence(users)) => {
-                users.iter().for_each(|record| journal.shown(number, now, record));
+            Ok(Heard::Snapshot(users)) => {
+                users.iter().for_each(|record| journal.shown(number, now, record, How::Snapshot));
+            }
+            Ok(Heard::Presence(users)) => {
+                users.iter().for_each(|record| journal.shown(number, now, record, How::Presence));
             }
             Ok(Heard::Welcome(_) | Heard::Ack(_) | Heard::Other) => {}
             Err(what) => journal.odd.push(format!("{now:.3?} watcher {number}: {what}")),

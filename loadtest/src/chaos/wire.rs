@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What a record says of a user (COM-4), but for `unknown`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ impl Activity {
 }
 
 /// Orders the records of one user by plain comparison of strings (COM-5).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Version(String);
 
 /// One record (COM-4).
@@ -57,6 +57,10 @@ pub(super) struct Record {
     pub(super) version: Version,
     /// It came with `asOf`.
     pub(super) stale: bool,
+    /// `lastUpdated`.
+    pub(super) since: Value,
+    /// All else that is to be seen.
+    pub(super) content: Map<String, Value>,
 }
 
 /// A frame of a gateway, as far as it matters here.
@@ -80,6 +84,11 @@ impl Version {
     fn read(text: &str) -> Option<Self> {
         let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         (digits && text.len() == Self::DIGITS).then(|| Self(text.to_owned()))
+    }
+
+    /// Its first 16 digits.
+    pub(super) fn epoch(&self) -> &str {
+        &self.0[..16]
     }
 }
 
@@ -138,8 +147,15 @@ impl Record {
             status,
             version: text("version").and_then(Version::read).ok_or_else(|| wrong("no version"))?,
             stale: record.contains_key("asOf"),
+            since: record["lastUpdated"].clone(),
+            content: without(record, &["userId", "version", "asOf", "lastUpdated"]),
         })
     }
+}
+
+fn without(record: &Map<String, Value>, names: &[&str]) -> Map<String, Value> {
+    let kept = record.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// `2026-01-31T08:15:30.123Z` (COM-3).

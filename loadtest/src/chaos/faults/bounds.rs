@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use super::Fault;
 use crate::chaos::timers::{MACHINE, Timers};
+use crate::chaos::watchers::POLL;
 
 /// A watcher whose gateway ends may take this long to come back and to be told everything.
 const MOVE: Duration = Duration::from_millis(1_500);
+/// Gateways tell their news in windows of milliseconds each, on a machine that is not idle.
+const WINDOWS: Duration = Duration::from_millis(250);
 /// All gateways start again, and all clients come back.
 const STORM: Duration = Duration::from_secs(5);
 /// NATS servers that were cut from each other may take this long to find each other. No timer of the service.
@@ -23,6 +26,16 @@ pub(in crate::chaos) struct Bounds {
     pub(in crate::chaos) unknown: Duration,
     /// How late a truth may be told.
     pub(in crate::chaos) late: Duration,
+    /// The most time of one pair that may be shown with `asOf`.
+    pub(in crate::chaos) stale: Duration,
+    /// The most time in which a poller may get no fresh answer about a user.
+    pub(in crate::chaos) unpolled: Duration,
+    /// How often one client may be cut off with a gateway that the fault takes away.
+    pub(in crate::chaos) cuts: usize,
+    /// How late the news of one gateway may be when those of another are not.
+    pub(in crate::chaos) unheard: Duration,
+    /// Nothing is taken away from the service: whatever it tells, it has a reason to.
+    pub(in crate::chaos) quiet: bool,
     /// Owners may be lost, and with them the claims of their users, which nobody else keeps.
     pub(in crate::chaos) forgets_claims: bool,
 }
@@ -30,7 +43,18 @@ pub(in crate::chaos) struct Bounds {
 impl Bounds {
     /// Nobody is cut off, and all is right within this.
     const fn seen_within(wrong: Duration) -> Self {
-        Self { wrong, recovery: wrong, unknown: Duration::ZERO, late: wrong, forgets_claims: false }
+        Self {
+            wrong,
+            recovery: wrong,
+            unknown: Duration::ZERO,
+            late: wrong,
+            stale: Duration::ZERO,
+            unpolled: Duration::ZERO,
+            cuts: 0,
+            unheard: WINDOWS,
+            quiet: true,
+            forgets_claims: false,
+        }
     }
 
     const fn but_unknown(self, unknown: Duration) -> Self {
@@ -46,7 +70,53 @@ impl Bounds {
 impl Fault {
     /// What the published promises allow, with timers some times shorter.
     pub(in crate::chaos) fn bounds(self, timers: Timers) -> Bounds {
-        Bounds { forgets_claims: !self.keeps_owners(), ..self.times(timers) }
+        let times = Bounds { forgets_claims: !self.keeps_owners(), ..self.times(timers) };
+        if matches!(self, Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump) {
+            return times;
+        }
+        // A gateway that is there all the time hears its owners, but for those that a fault takes away.
+        let moved = matches!(self, Self::GatewayKillReturn | Self::GatewayKillAway | Self::GatewayDrain);
+        let stale = if moved { Duration::ZERO } else { times.late };
+        let unpolled = times.late + times.unknown + POLL;
+        Bounds { stale, unpolled, cuts: self.cuts(), unheard: times.late, quiet: false, ..times }
+    }
+
+    const fn cuts(self) -> usize {
+        match self {
+            Self::GatewayKillReturn
+            | Self::GatewayKillAway
+            | Self::GatewayDrain
+            | Self::GatewayFreezeShort
+            | Self::GatewayFreezeLong => 1,
+            Self::ReconnectStorm | Self::SuspendAll | Self::GatewayTwice | Self::CpuStarved => 2,
+            Self::RollingRestart => 3,
+            Self::None
+            | Self::ClientFreeze
+            | Self::ClientKill
+            | Self::CoordinatorKill
+            | Self::CoordinatorFreeze
+            | Self::NatsKillOne
+            | Self::NatsRestart
+            | Self::GatewayCut
+            | Self::BusLoss1
+            | Self::BusLoss10
+            | Self::BusLoss19
+            | Self::PacketLoss10
+            | Self::GatewayDeaf
+            | Self::GatewayMute
+            | Self::GatewayRefused
+            | Self::CoordinatorCut
+            | Self::CoordinatorsCold
+            | Self::CoordinatorLoop
+            | Self::NatsFreeze
+            | Self::NatsAway
+            | Self::NatsSplit
+            | Self::BusDelay
+            | Self::BusTwice
+            | Self::NatsSlowConsumer
+            | Self::JetstreamFull
+            | Self::ClockJump => 0,
+        }
     }
 
     /// Whether no coordinator is lost or cut off.
