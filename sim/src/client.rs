@@ -65,6 +65,8 @@ pub(crate) enum Step {
     Vanish(u64),
     /// Watches others than before.
     Rewatch,
+    /// Says what to show.
+    Claim,
     /// Nothing.
     Rest,
 }
@@ -102,6 +104,7 @@ impl Client {
             11..=12 => Step::Bye(rng.random_range(100..15_000)),
             13 => Step::Vanish(rng.random_range(1_000..50_000)),
             14..=15 => Step::Rewatch,
+            16..=17 => Step::Claim,
             _ => Step::Rest,
         }
     }

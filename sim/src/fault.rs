@@ -32,6 +32,8 @@ pub struct Profile {
     pub storm_ms: u64,
     /// Length of the quiet part at the end, in milliseconds: within it everything must come right.
     pub quiet_ms: u64,
+    /// Whether people and backends claim statuses. Then no coordinator dies, since nothing keeps claims beyond it.
+    pub claims: bool,
     /// Breaks the cluster on purpose, to try the simulation itself: once the storm begins no sync arrives.
     pub syncs_lost: bool,
 }
@@ -47,6 +49,7 @@ impl Profile {
             faults: 14,
             storm_ms: 60_000,
             quiet_ms: 60_000,
+            claims: false,
             syncs_lost: false,
         }
     }
@@ -57,10 +60,12 @@ impl Profile {
         Self { faults: 0, ..Self::normal() }
     }
 
-    /// Some worlds have one coordinator: whatever it makes of a fault, nobody takes over from it.
+    /// Some worlds have one coordinator: whatever it makes of a fault, nobody takes over from it. In most of them
+    /// statuses are claimed.
     pub(crate) fn vary(self, rng: &mut ChaCha8Rng) -> Self {
-        let coordinators = if rng.random_bool(0.25) { 1 } else { self.coordinators };
-        Self { coordinators, ..self }
+        let lone = rng.random_bool(0.3);
+        let coordinators = if lone { 1 } else { self.coordinators };
+        Self { coordinators, claims: lone && rng.random_bool(0.6), ..self }
     }
 }
 
@@ -159,6 +164,27 @@ fn probability(text: &str) -> anyhow::Result<f64> {
 }
 
 impl Fault {
+    /// Whether claims are gone after it, or end at another time than was said.
+    const fn may_lose_claims(&self) -> bool {
+        match self {
+            Self::Crash(node, _) | Self::Die(node) | Self::WallJump(node, _) => {
+                matches!(node, Node::Coordinator(_))
+            }
+            Self::Freeze(..)
+            | Self::Cut(..)
+            | Self::Drain(..)
+            | Self::Drift(..)
+            | Self::Lag(..)
+            | Self::Loss(..)
+            | Self::ArbiterOut(_)
+            | Self::ArbiterUnsure(_)
+            | Self::ArbiterLosesTail
+            | Self::Rush(..)
+            | Self::Shuffle(_)
+            | Self::Standstill(_) => false,
+        }
+    }
+
     /// The process it strikes.
     pub(crate) const fn node(&self) -> Option<Node> {
         match self {
@@ -203,6 +229,9 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     }
     if profile.faults > 0 && rng.random_bool(0.4) {
         long_sleep(profile, start, rng, &mut faults);
+    }
+    if profile.claims {
+        faults.retain(|(_, fault)| !fault.may_lose_claims());
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

@@ -6,10 +6,12 @@
 
 mod arbiter;
 mod backlog;
+mod claims;
 mod client;
 mod clock;
 mod drain;
 mod fault;
+mod ledger;
 mod minimise;
 mod net;
 mod oracle;

@@ -8,6 +8,7 @@ use herenow_protocol::message::{CoordinatorBeat, Delta, ToGateway, Up};
 use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, Version};
 
 use crate::client::{Client, Link};
+use crate::ledger::Ledger;
 use crate::timeline::Timeline;
 use crate::world::Ghosts;
 
@@ -38,6 +39,8 @@ const DECAY_MS: u64 = 21_600;
 #[derive(Debug, Default)]
 pub struct Oracle {
     timeline: Timeline,
+    /// What was claimed.
+    pub(crate) ledger: Ledger,
     /// Until when a gateway stands still.
     still: BTreeMap<usize, u64>,
     /// When something last happened to a gateway that excuses mistakes about its sessions.
@@ -185,7 +188,7 @@ impl Oracle {
         }
         self.seen += 1;
         let was_here = matches!(old.status, Status::Online | Status::Idle);
-        let certain = new.as_of.is_none();
+        let certain = new.as_of.is_none() && !self.ledger.concerns(user);
         if was_here && certain && new.status == Status::Offline && self.must_be_seen(clients, user, now) {
             self.fail("I4", now, format!("client {watcher} was told that user {user} is offline: {new:?}"));
         }
@@ -226,7 +229,7 @@ impl Oracle {
 
     /// I9: what a gateway sends as certain is so, or its owner said so a moment ago.
     pub(crate) fn served(&mut self, watcher: usize, gateway: usize, user: usize, new: &Presence, now: u64) {
-        let certain = new.as_of.is_none() && new.status != Status::Unknown;
+        let certain = new.as_of.is_none() && new.status != Status::Unknown && !new.invisible;
         if certain && !self.timeline.may_be_certain(gateway, user, new, 0, now) {
             self.fail("I9", now, format!("client {watcher} was sent by g{gateway}, as certain, {new:?}"));
         }
@@ -242,7 +245,7 @@ impl Oracle {
             return;
         }
         for (user, shown) in &client.shown {
-            let certain = shown.as_of.is_none() && shown.status != Status::Unknown;
+            let certain = shown.as_of.is_none() && shown.status != Status::Unknown && !shown.invisible;
             let confirmed = client.sent.get(&shown.user_id).is_some_and(|sent| *sent >= shown.version);
             let age = if confirmed { TELL_MS } else { DECAY_MS };
             if certain && !self.timeline.may_be_certain(gateway, *user, shown, age, now) {
@@ -256,6 +259,13 @@ impl Oracle {
         }
     }
 
+    /// I5: what is claimed when nothing is wrong is done.
+    pub(crate) fn undone(&mut self, claims: usize, now: u64) {
+        if claims > 0 {
+            self.fail("I5", now, format!("{claims} claims were not done"));
+        }
+    }
+
     /// I3, I5: at the end every screen shows the truth.
     pub(crate) fn judge(&mut self, clients: &[Client], now: u64) {
         for (index, watcher) in clients.iter().enumerate() {
@@ -265,10 +275,13 @@ impl Oracle {
             for user in &watcher.watches {
                 let truth = truth(clients, *user);
                 let shown = watcher.shown.get(user);
-                let right = shown.is_some_and(|p| p.status == truth && p.as_of.is_none());
+                let own = watcher.user == *user;
+                let right = shown.is_some_and(|p| {
+                    p.as_of.is_none() && self.ledger.explains(*user, truth, own, p, now)
+                });
                 if !right {
                     let invariant = if truth == Status::Offline { "I3" } else { "I5" };
-                    let view = shown.map(|p| (p.status, p.version, p.as_of));
+                    let view = shown.map(|p| (p.status, &p.text, p.version, p.as_of));
                     let what = format!(
                         "client {index} ({:?}) shows user {user} as {view:?}, it is {truth:?}",
                         watcher.link

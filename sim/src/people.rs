@@ -82,6 +82,7 @@ impl World {
                 return Some(away);
             }
             Step::Rewatch => self.rewatch(index),
+            Step::Claim => self.claim_by_hand(index),
             Step::Rest => {}
         }
         None
@@ -131,7 +132,7 @@ impl World {
 
     // ---- the SDK
 
-    fn sdk(&mut self, index: usize, input: sdk::Input) {
+    pub(crate) fn sdk(&mut self, index: usize, input: sdk::Input) {
         let now = self.clients[index].clock.now(self.now).mono;
         let Some(client) = self.clients[index].sdk.as_mut() else { return };
         let mut out = Vec::new();
@@ -169,7 +170,9 @@ impl World {
                 }
                 Output::Changed(presence) => self.show(index, presence),
                 Output::State(sdk::ConnectionState::Stopped(_)) => self.clients[index].sdk = None,
-                Output::State(_) | Output::Answered(..) | Output::Done(_) | Output::Failed(..) => {}
+                Output::Done(ticket) => self.oracle.ledger.told(ticket.0, true, self.now),
+                Output::Failed(ticket, _) => self.oracle.ledger.told(ticket.0, false, self.now),
+                Output::State(_) | Output::Answered(..) => {}
                 Output::WatchRefused(..) | Output::Problem(_) => {}
             }
         }

@@ -58,11 +58,14 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Profile { coordinators, gateways, users, faults: _, storm_ms, quiet_ms, syncs_lost } =
+        let Profile { coordinators, gateways, users, faults: _, storm_ms, quiet_ms, claims, syncs_lost } =
             self.profile;
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "coordinators {coordinators}\ngateways {gateways}\nusers {users}")?;
         writeln!(f, "storm {storm_ms}\nquiet {quiet_ms}")?;
+        if claims {
+            writeln!(f, "claims")?;
+        }
         if syncs_lost {
             writeln!(f, "syncs-lost")?;
         }
@@ -95,6 +98,7 @@ impl Plan {
             "users" => self.profile.users = rest.parse()?,
             "storm" => self.profile.storm_ms = rest.parse()?,
             "quiet" => self.profile.quiet_ms = rest.parse()?,
+            "claims" => self.profile.claims = true,
             "syncs-lost" => self.profile.syncs_lost = true,
             at => self.faults.push((at.parse()?, rest.parse()?)),
         }

@@ -302,9 +302,11 @@ impl World {
                 Output::Unsubscribe(partition) => {
                     self.subscribed.entry(node).or_default().remove(&partition);
                 }
+                Output::ClaimDone(ticket, outcome) => {
+                    self.oracle.ledger.told(ticket.0, outcome.is_ok(), self.now);
+                }
                 Output::Verify { .. }
                 | Output::Answered(..)
-                | Output::ClaimDone(..)
                 | Output::Explained(..) => {}
             }
         }

@@ -40,6 +40,8 @@ pub(crate) enum Event {
     ReadOn(Node, u64, usize),
     /// A person does something.
     Step(usize),
+    /// A backend claims something.
+    BackendClaims,
     /// A person does something between the steps.
     Nudge(usize),
     /// A client's SDK wanted to be called.
@@ -193,6 +195,9 @@ impl World {
             let at = START_MS + self.rng.random_range(0..3_000);
             self.at(at, Event::Step(index));
         }
+        if self.profile.claims {
+            self.at(STORM_MS, Event::BackendClaims);
+        }
         for (at, fault) in faults {
             self.at(*at, Event::Fault(*fault));
         }
@@ -223,6 +228,7 @@ impl World {
         for index in 0..self.gateways.len() {
             self.take_counts(Node::Gateway(index));
         }
+        self.judge_claims();
         self.oracle.judge(&self.clients, end);
         Report {
             seed: self.seed,
@@ -269,6 +275,7 @@ impl World {
             Event::ReadOn(node, life, lane) => self.read_on(node, life, lane),
             Event::Step(index) => self.step(index),
             Event::Nudge(index) => self.nudge(index),
+            Event::BackendClaims => self.backend_claims(),
             Event::Alarm(index, instance) => self.alarm(index, instance),
             Event::Dial(index, link) => self.dial(index, link),
             Event::ToClient(index, link, text) => self.frame_arrives(index, link, text),

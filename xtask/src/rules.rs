@@ -182,4 +182,83 @@ pub(crate) const RULES: &[Rule] = &[
             "let owned = self.ownership.beat(self.by_user);",
         )],
     },
+    Rule {
+        name: "who is told to move is taken for gone (moving)",
+        edits: &[edit(
+            "gateway/core/src/drain.rs",
+            "Ending::Lost if self.draining.is_some() => Ending::Moving,",
+            "Ending::Lost if self.draining.is_some() => Ending::Bye,",
+        )],
+    },
+    Rule {
+        name: "lost words about watchers are not missed (R10)",
+        edits: &[edit(
+            "coordinator/core/src/interest.rs",
+            "let missing = now.since(since) >= patience;",
+            "let missing = { let _ = (since, patience); false };",
+        )],
+    },
+    Rule {
+        name: "numbers move on and nobody is told (R10)",
+        edits: &[edit(
+            "coordinator/core/src/interest.rs",
+            "if !std::mem::take(&mut self.uneven) {",
+            "if std::mem::take(&mut self.uneven) || true {",
+        )],
+    },
+    Rule {
+        name: "nobody waits until every set of watchers is whole (R10)",
+        edits: &[edit(
+            "coordinator/core/src/selective.rs",
+            "state.selective = by_user && complete && !origins.is_empty();",
+            "let _ = complete; state.selective = by_user && !origins.is_empty();",
+        )],
+    },
+    Rule {
+        name: "an unsettled owner's list is taken for whole (R9)",
+        edits: &[edit(
+            "gateway/core/src/owners.rs",
+            "if settled {\n            for key in unlisted {",
+            "if settled || true {\n            for key in unlisted {",
+        )],
+    },
+    Rule {
+        name: "a new owner does not wait for gateways that just died",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "let mourned = now.mono >= state.hold_until;",
+            "let mourned = now.mono >= state.hold_until || true;",
+        )],
+    },
+    Rule {
+        name: "a sync made for an earlier owner is taken",
+        edits: &[edit(
+            "coordinator/core/src/coordinator.rs",
+            "if epoch_seen != state.epoch {",
+            "if epoch_seen != state.epoch && false {",
+        )],
+    },
+    Rule {
+        name: "a later life of a gateway is taken for the same (R5)",
+        edits: &[
+            edit(
+                "coordinator/core/src/gateways.rs",
+                "if origin.incarnation > before { Hearing::Reborn(before) } else { Hearing::Same }",
+                "Hearing::Same",
+            ),
+            edit(
+                "coordinator/core/src/gateways.rs",
+                "if origin.incarnation < before {",
+                "if origin.incarnation < before && false {",
+            ),
+        ],
+    },
+    Rule {
+        name: "any session of a device ends its grace",
+        edits: &[edit(
+            "coordinator/core/src/partition.rs",
+            "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {",
+            "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {\n        self.welcome_back(record.key, &record.device);",
+        )],
+    },
 ];
