@@ -1,6 +1,6 @@
 //! What was claimed of each user, by whom and when, and what of it can be in force: the reference model of claims.
 
-use herenow_protocol::{Presence, Status};
+use herenow_protocol::Status;
 
 /// How long after it began a claim may still come to its owner, if nobody was told what became of it: the longest
 /// standstill, every repetition, and the way.
@@ -123,9 +123,15 @@ impl Ledger {
     }
 
     /// Whether what is shown of a user, to itself or to others, is what its sessions and claims can make of it.
-    pub(crate) fn explains(&self, user: usize, sessions: Status, own: bool, shown: &Presence, now: u64) -> bool {
+    pub(crate) fn explains(
+        &self,
+        user: usize,
+        sessions: Status,
+        own: bool,
+        seen: (Status, Option<&str>),
+        now: u64,
+    ) -> bool {
         let (manual, api) = (self.possible(user, false, now), self.possible(user, true, now));
-        let seen = (shown.status, shown.text.as_deref());
         manual.iter().any(|manual| {
             api.iter().any(|api| {
                 let (status, text) = face(sessions, manual, api, own);

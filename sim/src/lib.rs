@@ -5,6 +5,7 @@
 //! people are modelled here, with everything a real network does to messages. [`Oracle`] knows the truth and judges what watchers are told.
 
 mod arbiter;
+mod backend;
 mod backlog;
 mod claims;
 mod client;

@@ -266,6 +266,21 @@ impl Oracle {
         }
     }
 
+    /// I3, I5: at the end a backend's copy has the truth.
+    pub(crate) fn copied(
+        &mut self,
+        clients: &[Client],
+        user: usize,
+        shown: (Status, Option<&str>),
+        now: u64,
+    ) {
+        let truth = truth(clients, user);
+        if !self.ledger.explains(user, truth, false, shown, now) {
+            let invariant = if truth == Status::Offline { "I3" } else { "I5" };
+            self.fail(invariant, now, format!("a backend has user {user} as {shown:?}, it is {truth:?}"));
+        }
+    }
+
     /// I3, I5: at the end every screen shows the truth.
     pub(crate) fn judge(&mut self, clients: &[Client], now: u64) {
         for (index, watcher) in clients.iter().enumerate() {
@@ -277,7 +292,8 @@ impl Oracle {
                 let shown = watcher.shown.get(user);
                 let own = watcher.user == *user;
                 let right = shown.is_some_and(|p| {
-                    p.as_of.is_none() && self.ledger.explains(*user, truth, own, p, now)
+                    p.as_of.is_none()
+                        && self.ledger.explains(*user, truth, own, (p.status, p.text.as_deref()), now)
                 });
                 if !right {
                     let invariant = if truth == Status::Offline { "I3" } else { "I5" };

@@ -9,6 +9,7 @@ use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToG
 use herenow_protocol::{DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId};
 use rand::RngExt as _;
 
+use crate::backend::Told;
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::net::Node;
@@ -244,10 +245,13 @@ impl World {
                         self.send(node, Node::Coordinator(to), false, Packet::Fenced(fenced));
                     }
                 }
-                Output::Changes(_)
-                | Output::UserChange(..)
-                | Output::Listed { .. }
-                | Output::Transition(_) => {}
+                Output::Changes(batch) => self.tell_backend(index, &Told::Changes(batch)),
+                Output::Listed { reply, page } => {
+                    if let Ok(page) = page {
+                        self.tell_backend(index, &Told::Page(reply, page));
+                    }
+                }
+                Output::UserChange(..) | Output::Transition(_) => {}
             }
         }
         let due = self.coordinators[index].core.as_ref().and_then(coordinator::Coordinator::poll_timeout);
@@ -305,9 +309,7 @@ impl World {
                 Output::ClaimDone(ticket, outcome) => {
                     self.oracle.ledger.told(ticket.0, outcome.is_ok(), self.now);
                 }
-                Output::Verify { .. }
-                | Output::Answered(..)
-                | Output::Explained(..) => {}
+                Output::Verify { .. } | Output::Answered(..) | Output::Explained(..) => {}
             }
         }
         let due = self.gateways[index].core.as_ref().and_then(gateway::Gateway::poll_timeout);
@@ -318,11 +320,16 @@ impl World {
         self.oracle.reported(&up, self.now);
         self.note(|| format!("g{index} sends {up:?}"));
         let partition = up.partition();
+        self.ask_owner(Node::Gateway(index), &Packet::Up(up), partition);
+    }
+
+    /// Publishes on a partition's upward subject.
+    pub(crate) fn ask_owner(&mut self, from: Node, packet: &Packet, partition: Partition) {
         let listens = move |world: &Self, to: Node| {
             matches!(to, Node::Coordinator(_))
                 && world.subscribed.get(&to).is_some_and(|s| s.contains(&partition))
         };
-        self.broadcast(Node::Gateway(index), false, listens, &Packet::Up(up));
+        self.broadcast(from, false, listens, packet);
     }
 
     fn nodes(&self) -> Vec<Node> {

@@ -10,6 +10,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
+use crate::backend::{Copy, Told};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::fault::{Fault, Profile};
@@ -40,6 +41,10 @@ pub(crate) enum Event {
     ReadOn(Node, u64, usize),
     /// A person does something.
     Step(usize),
+    /// Something reaches the backend that keeps a copy.
+    ToBackend(Box<Told>),
+    /// It looks what it lacks.
+    BackendTick,
     /// A backend claims something.
     BackendClaims,
     /// A person does something between the steps.
@@ -110,6 +115,10 @@ pub struct World {
     pub(crate) slots: BTreeMap<(usize, u32), usize>,
     /// Slots whose client is dead, which the gateway does not know.
     pub(crate) ghosts: Ghosts,
+    /// What a backend has copied, how often it has asked, and how often it has looked.
+    pub(crate) copies: BTreeMap<Partition, Copy>,
+    pub(crate) backend_asks: u64,
+    pub(crate) backend_ticks: u64,
     pub(crate) oracle: Oracle,
     /// People did something that the oracle has not seen.
     pub(crate) stirred: bool,
@@ -155,6 +164,9 @@ impl World {
             clients,
             slots: BTreeMap::new(),
             ghosts: Ghosts::new(),
+            copies: BTreeMap::new(),
+            backend_asks: 0,
+            backend_ticks: 0,
             oracle,
             stirred: false,
             claims: 0,
@@ -195,6 +207,7 @@ impl World {
             let at = START_MS + self.rng.random_range(0..3_000);
             self.at(at, Event::Step(index));
         }
+        self.at(START_MS, Event::BackendTick);
         if self.profile.claims {
             self.at(STORM_MS, Event::BackendClaims);
         }
@@ -229,6 +242,7 @@ impl World {
             self.take_counts(Node::Gateway(index));
         }
         self.judge_claims();
+        self.judge_backend();
         self.oracle.judge(&self.clients, end);
         Report {
             seed: self.seed,
@@ -275,6 +289,8 @@ impl World {
             Event::ReadOn(node, life, lane) => self.read_on(node, life, lane),
             Event::Step(index) => self.step(index),
             Event::Nudge(index) => self.nudge(index),
+            Event::ToBackend(told) => self.backend_hears(*told),
+            Event::BackendTick => self.backend_tick(),
             Event::BackendClaims => self.backend_claims(),
             Event::Alarm(index, instance) => self.alarm(index, instance),
             Event::Dial(index, link) => self.dial(index, link),
