@@ -28,6 +28,10 @@ pub(super) struct Window {
     pub(super) unheard: Duration,
 }
 
+/// How finely, and for how long before, it is looked for what a device was known late as.
+const STEP: Duration = Duration::from_millis(50);
+const MOST_STEPS: usize = 200;
+
 /// What was wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum What {
@@ -164,7 +168,15 @@ impl Pair<'_> {
         }
         let right = truth.iter().rposition(|(at, answers)| *at <= poll.sent && answers.has(status));
         let since = right.and_then(|index| truth.get(index + 1)).map_or(Moment::ZERO, |(ended, _)| *ended);
-        self.close(Some((since, what)), poll.sent);
+        self.close(Some((self.known_late(poll, status).max(since), what)), poll.sent);
+    }
+
+    /// Since when at the latest some device of several must have been known late for this answer.
+    fn known_late(&self, poll: &Poll, status: Status) -> Moment {
+        let lates = (0..).map(|step| STEP * step).take_while(|late| *late < poll.sent);
+        let known =
+            |late: &Moment| self.journal.mixed(self.user, poll.sent - *late, poll.received).has(status);
+        lates.take(MOST_STEPS).find(known).map_or(Moment::ZERO, |late| poll.sent - late)
     }
 
     fn transitions(&mut self, truth: &Steps<Answers>, told: &[Poll]) {
