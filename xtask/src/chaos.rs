@@ -55,8 +55,18 @@ pub(crate) fn all(workspace: &Workspace, options: Options) -> Result<()> {
         .done()
 }
 
-/// The form for the normal tests, with the programs that they have built.
+/// The form for the normal tests, with the programs that they have built. One NATS server, and three seconds for the
+/// machine, since tests run on any.
 pub(crate) fn short(workspace: &Workspace) -> Run {
-    Run::new(workspace, workspace.target().join("debug").join("herenow-loadtest"))
-        .args(["chaos", "--rows", "short", "--users", "24"])
+    Run::new(workspace, workspace.target().join("debug").join("herenow-loadtest")).args([
+        "chaos",
+        "--rows",
+        "short",
+        "--users",
+        "24",
+        "--nats",
+        "1",
+        "--machine",
+        "3s",
+    ])
 }

@@ -26,7 +26,7 @@ pub struct Config {
     /// How long a virtual session holds when the backend does not say. Default 5 min.
     #[serde(with = "herenow_protocol::duration")]
     pub virtual_session_ttl: Duration,
-    /// How often gateways and other coordinators hear from this one. Default 250 ms.
+    /// How often gateways and other coordinators hear from this one. Default 100 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub heartbeat_interval: Duration,
     /// A coordinator not heard for this long is dead; one that does not hear itself this long is isolated.
@@ -57,13 +57,13 @@ pub struct Config {
     /// length does not wait. Default 10 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
     pub publish_window: Duration,
-    /// How long a difference between a beat and a stream is put down to messages under way. Default 100 ms.
+    /// How long a difference between a beat and a stream is put down to messages under way. Default 50 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub tail_patience: Duration,
     /// How long the arbiter's answer to a claim is waited for; then the claim stands without it. Default 300 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub record_timeout: Duration,
-    /// How long a requested sync is waited for before it is requested again. Default 400 ms.
+    /// How long a requested sync is waited for before it is requested again. Default 150 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub resync_timeout: Duration,
     /// How long an owner waits before it gives a partition to a coordinator that joined. Default 2 s.
@@ -97,7 +97,7 @@ impl Default for Config {
             grace_rate: 5_000,
             moving_window: Duration::from_secs(15),
             virtual_session_ttl: Duration::from_secs(300),
-            heartbeat_interval: Duration::from_millis(250),
+            heartbeat_interval: Duration::from_millis(100),
             dead_after: Duration::from_secs(1),
             ready_after: Duration::from_secs(1),
             settle_after: Duration::from_millis(5_500),
@@ -106,9 +106,9 @@ impl Default for Config {
             freeze: Duration::from_secs(10),
             offline_rate: 50_000,
             publish_window: Duration::from_millis(10),
-            tail_patience: Duration::from_millis(100),
+            tail_patience: Duration::from_millis(50),
             record_timeout: Duration::from_millis(300),
-            resync_timeout: Duration::from_millis(400),
+            resync_timeout: Duration::from_millis(150),
             hand_over_after: Duration::from_secs(2),
             interest_by_user_from: 50,
             max_watched_per_partition: 200_000,

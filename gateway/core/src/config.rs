@@ -25,7 +25,7 @@ pub struct Config {
     /// A partition whose owner was not heard for this long is served with `asOf`. Default 2 s.
     #[serde(with = "herenow_protocol::duration")]
     pub stale_after: Duration,
-    /// How often coordinators hear from the gateway. Default 500 ms.
+    /// How often coordinators hear from the gateway. Default 200 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub beat_interval: Duration,
     /// How often a beat also carries what the sessions of each partition come to, so that an owner finds a set that
@@ -40,10 +40,10 @@ pub struct Config {
     /// this length does not wait. Default 10 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
     pub flush_window: Duration,
-    /// How long a difference between a beat and a stream is put down to messages under way. Default 100 ms.
+    /// How long a difference between a beat and a stream is put down to messages under way. Default 50 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub tail_patience: Duration,
-    /// How long an answer of an owner is waited for before the question is asked again. Default 400 ms.
+    /// How long an answer of an owner is waited for before the question is asked again. Default 150 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub pull_timeout: Duration,
     /// How long a request waits for its answer before it is answered with what is known. Default 1 s.
@@ -85,12 +85,12 @@ impl Default for Config {
             idle_after: Duration::from_secs(300),
             fresh_for: Duration::from_secs(20),
             stale_after: Duration::from_secs(2),
-            beat_interval: Duration::from_millis(500),
+            beat_interval: Duration::from_millis(200),
             digest_interval: Duration::from_secs(10),
             report_window: Duration::from_millis(5),
             flush_window: Duration::from_millis(10),
-            tail_patience: Duration::from_millis(100),
-            pull_timeout: Duration::from_millis(400),
+            tail_patience: Duration::from_millis(50),
+            pull_timeout: Duration::from_millis(150),
             request_timeout: Duration::from_secs(1),
             token_warning: Duration::from_secs(60),
             token_leeway: Duration::from_secs(5),

@@ -39,7 +39,7 @@ use self::faults::{Bounds, Fault, Rows, Scene};
 use self::fleet::{EACH, Fleet, Owned, Plan};
 use self::judge::{Window, judge};
 use self::report::{Judged, Report, Row};
-use self::timers::{MACHINE, Timers};
+use self::timers::Timers;
 use self::truth::{Answers, Moment, Truth};
 use self::wire::Status;
 use self::world::{Habit, World, people};
@@ -81,6 +81,9 @@ pub(crate) struct Arguments {
     /// How many times shorter than by default every timer is; what bounds leave to the machine stays
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10))]
     shorter: u32,
+    /// What bounds leave to the machine, which does not shrink with the timers; for one that is busy with other things
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    machine: Duration,
     /// A setting for the processes instead of the shortened one, to plant a mistake that the judge must find:
     /// coordinator.grace_period=0s
     #[arg(long, value_name = "KEY=VALUE")]
@@ -160,7 +163,7 @@ impl Arguments {
     }
 
     async fn scenario(&self, fault: Fault, program: &Path, logs: &Path) -> anyhow::Result<Row> {
-        let timers = Timers::new(self.shorter);
+        let timers = Timers::new(self.shorter, self.machine);
         let plan = Plan {
             program,
             directory: logs,
@@ -196,15 +199,15 @@ impl Arguments {
         world.begun.set(true);
 
         let from = world.now();
-        tokio::time::sleep(BEFORE).await;
+        tokio::time::sleep(self.rows.of(BEFORE)).await;
         let bounds = fault.bounds(timers);
         let mut scene = Scene { fleet: &mut fleet, world: &world, clients: clients.as_mut() };
         let bite = fault.inject(&mut scene).await?;
         let recovery = recover(&world, bite.healed).await;
-        tokio::time::sleep(AFTER).await;
+        tokio::time::sleep(self.rows.of(AFTER)).await;
         world.ending.set(true);
         decided(&world).await;
-        tokio::time::sleep(bounds.wrong + MACHINE).await;
+        tokio::time::sleep(bounds.wrong + timers.machine).await;
 
         let to = world.now();
         while let Some(ended) = tasks.try_join_next() {
@@ -217,8 +220,8 @@ impl Arguments {
         let journal = world.journal.borrow();
         let (injected, healed) = (bite.injected, bite.healed);
         let Bounds { wrong, late, unheard, .. } = bounds;
-        let verdict =
-            judge(&journal, Window { from, injected, healed, to, wrong, calm: MACHINE, late, unheard });
+        let calm = timers.machine;
+        let verdict = judge(&journal, Window { from, injected, healed, to, wrong, calm, late, unheard });
         let off = Answers::be(&[Status::Offline]);
         let lost = (0..world.users.len())
             .filter(|user| world.is_steady(*user) && journal.truth_at(*user, to) == off)
@@ -273,7 +276,7 @@ async fn recover(world: &World, healed: Moment) -> Option<Duration> {
 
 /// Waits until of nobody it is still open whether it is there: who was lost for good is off by then.
 async fn decided(world: &World) {
-    let end = world.now() + world.timers.gateway_timeout + world.timers.grace + MACHINE;
+    let end = world.now() + world.timers.gateway_timeout + world.timers.grace + world.timers.machine;
     let open = || {
         let (journal, now) = (world.journal.borrow(), world.now());
         (0..world.users.len()).any(|user| !journal.truth_at(user, now).is_sure())

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use herenow_bus::NatsConfig;
 use serde::Serialize;
 
-/// What a bound leaves to the machine. It is no timer of the service, so it does not shrink with them.
+/// What a published bound leaves to the machine. It is no timer of the service, so it does not shrink with them.
 pub(super) const MACHINE: Duration = Duration::from_secs(1);
 /// The shortest that NATS may be asked for a sign of life, or be given to connect.
 const NATS_LEAST: Duration = Duration::from_millis(100);
@@ -26,36 +26,40 @@ const UNTOUCHED: [&str; 7] = [
 pub(super) struct Timers {
     /// How many times shorter than by default: 1 to 10.
     pub(super) shorter: u32,
+    /// What bounds leave to this machine.
+    pub(super) machine: Duration,
     /// Time from losing the last session to offline.
     pub(super) grace: Duration,
     /// A silent client is lost after this.
     pub(super) heartbeat_timeout: Duration,
     /// A silent gateway is lost after this.
     pub(super) gateway_timeout: Duration,
-    /// A coordinator beats this often.
+    /// A gateway beats this often.
     pub(super) beat: Duration,
     /// What no owner confirmed for this long is unknown.
     pub(super) fresh_for: Duration,
 }
 
 impl Timers {
-    /// The defaults, this many times shorter.
-    pub(super) fn new(shorter: u32) -> Self {
+    /// The defaults, this many times shorter, on a machine that bounds leave so much to.
+    pub(super) fn new(shorter: u32, machine: Duration) -> Self {
         let coordinator = herenow_coordinator_core::Config::default();
         let gateway = herenow_gateway_core::Config::default();
         Self {
             shorter,
+            machine,
             grace: coordinator.grace_period / shorter,
             heartbeat_timeout: gateway.heartbeat_timeout / shorter,
             gateway_timeout: coordinator.gateway_timeout / shorter,
-            beat: coordinator.heartbeat_interval / shorter,
+            beat: gateway.beat_interval / shorter,
             fresh_for: gateway.fresh_for / shorter,
         }
     }
 
-    /// What a promise becomes: all of it shrinks but the second that it leaves to the machine.
+    /// What a promise becomes: all of it shrinks but the second that it leaves to the machine, instead of which this
+    /// machine's stands.
     pub(super) fn scaled(self, promised: Duration) -> Duration {
-        promised.saturating_sub(MACHINE) / self.shorter + MACHINE
+        promised.saturating_sub(MACHINE) / self.shorter + self.machine
     }
 
     /// What a time of a fault becomes, so that it is to the timers what it would be to the defaults.
@@ -106,14 +110,15 @@ mod tests {
     #[test]
     fn a_promise_shrinks_but_for_the_second_of_the_machine() {
         let five = Duration::from_secs(5);
-        assert_eq!(Timers::new(1).scaled(five), five);
-        assert_eq!(Timers::new(5).scaled(five), Duration::from_millis(1_800));
-        assert_eq!(Timers::new(10).scaled(MACHINE), MACHINE);
+        assert_eq!(Timers::new(1, MACHINE).scaled(five), five);
+        assert_eq!(Timers::new(5, MACHINE).scaled(five), Duration::from_millis(1_800));
+        assert_eq!(Timers::new(5, MACHINE * 3).scaled(five), Duration::from_millis(3_800));
+        assert_eq!(Timers::new(10, MACHINE).scaled(MACHINE), MACHINE);
     }
 
     #[test]
     fn every_timer_of_presence_shrinks_and_no_window_does() {
-        let settings = Timers::new(5).settings().unwrap();
+        let settings = Timers::new(5, MACHINE).settings().unwrap();
         let value =
             |key: &str| settings.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         assert_eq!(value("HERENOW__COORDINATOR__GRACE_PERIOD"), Some("2s"));

@@ -104,7 +104,14 @@ impl World {
 
     /// A coordinator in its first moment, with its default patience.
     pub fn fresh(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
+        // Times that the tests reckon with, whatever the defaults are.
+        let ms = Duration::from_millis;
+        let mut config = Config {
+            heartbeat_interval: ms(250),
+            tail_patience: ms(100),
+            resync_timeout: ms(400),
+            ..Config::default()
+        };
         change(&mut config);
         config.check().unwrap();
         let placement = Placement::new(b"secret", 0);

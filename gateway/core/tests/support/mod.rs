@@ -109,7 +109,14 @@ impl World {
 
     /// A gateway that hears no owner yet.
     pub fn alone(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
+        // Times that the tests reckon with, whatever the defaults are.
+        let ms = Duration::from_millis;
+        let mut config = Config {
+            beat_interval: ms(500),
+            tail_patience: ms(100),
+            pull_timeout: ms(400),
+            ..Config::default()
+        };
         change(&mut config);
         config.check().unwrap();
         let placement = Placement::new(b"secret", 0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Fault;
-use crate::chaos::timers::{MACHINE, Timers};
+use crate::chaos::timers::Timers;
 use crate::chaos::watchers::POLL;
 
 /// A watcher whose gateway ends may take this long to come back and to be told everything.
@@ -176,8 +176,8 @@ impl Fault {
             // Packets are sent again: nothing is lost, but much is late, and a link may be given up.
             Self::PacketLoss10 => within(5).but_unknown(STORM),
             Self::BusLoss1 | Self::BusLoss10 => {
-                let wrong = timers.beat + MACHINE;
-                Bounds { recovery: MACHINE, ..Bounds::seen_within(wrong) }
+                let wrong = timers.beat + timers.machine;
+                Bounds { recovery: timers.machine, ..Bounds::seen_within(wrong) }
             }
             Self::NatsRestart => cut(30, 5),
             Self::NatsAway => cut(60, 5),
@@ -205,15 +205,16 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::timers::MACHINE;
 
     #[test]
     fn with_the_default_timers_bounds_are_those_published() {
-        let bounds = |fault: Fault| fault.bounds(Timers::new(1));
+        let bounds = |fault: Fault| fault.bounds(Timers::new(1, MACHINE));
         assert_eq!(bounds(Fault::ClientFreeze).wrong, Duration::from_secs(1));
         assert_eq!(bounds(Fault::CoordinatorKill).wrong, Duration::from_secs(2));
         assert_eq!(bounds(Fault::NatsRestart).recovery, Duration::from_secs(5));
         assert_eq!(bounds(Fault::GatewayCut).recovery, Duration::from_secs(2));
-        assert_eq!(bounds(Fault::BusLoss10).wrong, Duration::from_millis(1_250));
+        assert_eq!(bounds(Fault::BusLoss10).wrong, Duration::from_millis(1_200));
         assert_eq!(bounds(Fault::BusLoss10).recovery, Duration::from_secs(1));
     }
 }

@@ -7,7 +7,6 @@ use anyhow::ensure;
 use super::{Bite, Scene, member};
 use crate::chaos::journal::View;
 use crate::chaos::proxy::{Counts, Rules, Side};
-use crate::chaos::timers::MACHINE;
 use crate::chaos::wire::Status;
 use crate::chaos::world::User;
 
@@ -120,7 +119,7 @@ impl Scene<'_> {
         if rules.up.loss < 1.0 && unknown == 0 {
             misses.push("its clients were not told unknown".to_owned());
         }
-        let allowed = world.timers.gateway_timeout + world.timers.grace + MACHINE;
+        let allowed = world.timers.gateway_timeout + world.timers.grace + world.timers.machine;
         let off = off.map(|moment| moment - injected);
         if off.is_none_or(|after| after > allowed) {
             misses.push(format!("elsewhere its users were not offline within {allowed:?}"));

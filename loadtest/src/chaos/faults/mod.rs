@@ -116,6 +116,11 @@ pub(crate) enum Rows {
 }
 
 impl Rows {
+    /// The time around each fault: half of it where time is short.
+    pub(super) fn of(self, time: Duration) -> Duration {
+        if self == Self::Short { time / 2 } else { time }
+    }
+
     pub(super) fn faults(self) -> Vec<Fault> {
         match self {
             Self::Table => TABLE.to_vec(),
