@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::run::Run;
-use crate::setup;
 use crate::workspace::Workspace;
+use crate::{planted, setup};
 
 /// What to play.
 #[derive(Args, Debug)]
@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// What they come and go by
     #[arg(long)]
     seed: Option<u64>,
+    /// Plant mistakes one at a time instead, and show that the judge finds each; or only those whose name has this
+    #[arg(long, value_name = "PART OF A NAME", num_args = 0..=1, default_missing_value = "")]
+    planted: Option<String>,
     /// A page of documentation to write the result to: docs/RELIABILITY.md
     #[arg(long)]
     write: Option<PathBuf>,
@@ -38,7 +41,10 @@ pub(crate) struct Options {
 /// Breaks a cluster in one way after another.
 pub(crate) fn all(workspace: &Workspace, options: Options) -> Result<()> {
     setup::nats_server(workspace)?;
-    Run::cargo(workspace, ["build", "-p", "herenow"]).done()?;
+    Run::cargo(workspace, ["build", "-p", "herenow", "-p", "herenow-loadtest"]).done()?;
+    if let Some(only) = &options.planted {
+        return planted::all(workspace, only);
+    }
     let text = |name: &str, value: Option<String>| value.map(|value| [name.to_owned(), value]);
     let given = [
         text("--rows", options.rows),

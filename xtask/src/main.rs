@@ -7,6 +7,7 @@ mod clock;
 mod codes;
 mod imports;
 mod mutate;
+mod planted;
 mod rules;
 mod run;
 mod setup;

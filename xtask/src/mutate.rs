@@ -59,16 +59,23 @@ pub(crate) fn all(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What else than sources goes into the service.
+const PARTS: [&str; 5] = [".html", ".css", ".js", ".json", "herenow.example.toml"];
+const SDK: &str = "client-sdk/js/dist/herenow.js";
+
 /// A copy of the workspace that may be broken.
-struct Copy {
+pub(crate) struct Copy {
     root: PathBuf,
 }
 
 impl Copy {
     /// Copies what has changed since the last copy, and nothing else, so that little is built anew.
-    fn make(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn make(workspace: &Workspace) -> Result<Self> {
         let root = workspace.target().join("mutate");
-        for file in workspace.files(&[".rs", ".toml", "Cargo.lock"])? {
+        let mut files = workspace.files(&[".rs", ".toml", "Cargo.lock"])?;
+        files.extend(workspace.files(&PARTS)?);
+        files.push(workspace.root().join(SDK));
+        for file in files {
             let to = root.join(file.strip_prefix(workspace.root())?);
             let text = fs::read(&file)?;
             if fs::read(&to).ok().as_ref() != Some(&text) {
@@ -81,13 +88,18 @@ impl Copy {
 
     /// Does something while a rule is broken.
     fn with_broken<T>(&self, rule: &Rule, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let before = rule.edits.iter().map(|edit| self.read(edit.file)).collect::<Result<Vec<_>>>()?;
-        let outcome = rule.edits.iter().try_for_each(|edit| self.apply(edit)).and_then(|()| work());
-        // In reverse: a rule may edit a file twice.
-        for (edit, text) in rule.edits.iter().zip(before).rev() {
+        let edits: Vec<&Edit> = rule.edits.iter().collect();
+        self.with_edits(&edits, work).with_context(|| format!("the rule is \"{}\"", rule.name))
+    }
+
+    /// Does something while all of this is changed.
+    pub(crate) fn with_edits<T>(&self, edits: &[&Edit], work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = edits.iter().map(|edit| self.read(edit.file)).collect::<Result<Vec<_>>>()?;
+        let outcome = edits.iter().try_for_each(|edit| self.apply(edit)).and_then(|()| work());
+        for (edit, text) in edits.iter().zip(before) {
             fs::write(self.root.join(edit.file), text)?;
         }
-        outcome.with_context(|| format!("the rule is \"{}\"", rule.name))
+        outcome
     }
 
     fn apply(&self, edit: &Edit) -> Result<()> {
@@ -101,6 +113,17 @@ impl Copy {
 
     fn read(&self, file: &str) -> Result<String> {
         fs::read_to_string(self.root.join(file)).with_context(|| format!("reading {file} of the copy"))
+    }
+
+    /// Builds the service of the copy.
+    pub(crate) fn service(&self, workspace: &Workspace) -> Result<PathBuf> {
+        let target = self.root.join("target");
+        Run::cargo(workspace, ["build", "--quiet", "-p", "herenow"])
+            .at(&self.root)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("RUSTFLAGS", "--allow warnings")
+            .done()?;
+        Ok(target.join("debug").join("herenow"))
     }
 
     /// Builds the simulation of the copy and runs seeds.

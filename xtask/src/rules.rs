@@ -14,7 +14,7 @@ pub(crate) struct Edit {
     pub(crate) to: &'static str,
 }
 
-const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit {
+pub(crate) const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit {
     Edit { file, from, to }
 }
 

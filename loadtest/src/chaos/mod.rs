@@ -14,6 +14,9 @@ mod judge_tests;
 mod markdown;
 mod order;
 mod people;
+mod plant;
+#[cfg(test)]
+mod plant_tests;
 mod proxy;
 mod report;
 mod rest;
@@ -38,6 +41,7 @@ pub(crate) use self::clients::ClientsArguments;
 use self::faults::{Bounds, Fault, Rows, Scene};
 use self::fleet::{EACH, Fleet, Owned, Plan};
 use self::judge::{Window, judge};
+use self::plant::Plant;
 use self::report::{Judged, Report, Row};
 use self::timers::Timers;
 use self::truth::{Answers, Moment, Truth};
@@ -88,6 +92,9 @@ pub(crate) struct Arguments {
     /// coordinator.grace_period=0s
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// A mistake between gateways and watchers that the judge must find
+    #[arg(long, value_enum)]
+    plant: Option<Plant>,
     /// The `herenow` program. Default: the one beside this program
     #[arg(long, value_name = "FILE")]
     herenow: Option<PathBuf>,
@@ -117,6 +124,7 @@ impl Arguments {
             nats_servers: self.nats.into(),
             timers_shorter: self.shorter,
             set: self.set.clone(),
+            planted: self.plant,
             rows: Vec::new(),
             invalid: Vec::new(),
             skipped: Vec::new(),
@@ -180,6 +188,7 @@ impl Arguments {
         let users = people(self.users.into(), if fault.apart() { APART } else { 0 }, EACH);
         let world =
             Rc::new(World::new(fleet.gateways(), issuer, users, [WATCHERS, POLLERS], self.seed, timers));
+        world.plant.set(self.plant);
         let mut tasks = JoinSet::new();
         for (index, user) in world.users.iter().enumerate() {
             if user.habit != Habit::Apart {

@@ -10,6 +10,7 @@ use super::faults::{Bite, Bounds, Fault};
 use super::journal::{Journal, OutOfOrder, View};
 use super::judge::{self, Phase, Verdict};
 use super::order::Disorder;
+use super::plant::Plant;
 use super::truth::{Answers, Moment, Steps};
 use super::wire::Status;
 
@@ -84,6 +85,8 @@ pub(super) struct Report {
     pub(super) timers_shorter: u32,
     /// Settings that are not those of the test.
     pub(super) set: Vec<String>,
+    /// A mistake that the judge must find.
+    pub(super) planted: Option<Plant>,
     pub(super) rows: Vec<Row>,
     /// Scenarios that prove nothing, and why.
     pub(super) invalid: Vec<String>,

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::order::How;
+use super::plant::{self, Between, Plant};
 use super::rest;
 use super::session::{Listening, Session};
 use super::wire::{self, Activity, Heard, Record};
@@ -42,31 +44,41 @@ async fn open(world: &World, gateway: usize, name: &str) -> anyhow::Result<Sessi
 
 async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Error {
     let Session { reader, mut writer, beat: every } = session;
-    let sees = Rc::clone(world);
     let heard = Rc::new(Cell::new(world.now()));
     let hears = Rc::clone(&heard);
+    let sees = Rc::clone(world);
+    // What is told late is told to a connection that is there.
+    let connected = Rc::new(());
+    let still = Rc::downgrade(&connected);
+    let mut between = world.plant.get().map(|plant| Between::new(plant, number));
     let mut listening = Listening::start(reader, move |text| {
-        let now = sees.now();
-        hears.set(now);
-        let mut journal = sees.journal.borrow_mut();
-        match Heard::read(text) {
-            Ok(Heard::Snapshot(users)) => {
-                users.iter().for_each(|record| journal.shown(number, now, record, How::Snapshot));
+        hears.set(sees.now());
+        let Some(between) = &mut between else { return tell(&sees, number, text) };
+        for (after, text) in between.pass(text, sees.now(), sees.begun.get()) {
+            if after.is_zero() {
+                tell(&sees, number, &text);
+                continue;
             }
-            Ok(Heard::Presence(users)) => {
-                users.iter().for_each(|record| journal.shown(number, now, record, How::Presence));
-            }
-            Ok(Heard::Welcome(_) | Heard::Ack(_) | Heard::Other) => {}
-            Err(what) => journal.odd.push(format!("{now:.3?} watcher {number}: {what}")),
+            let (sees, still) = (Rc::clone(&sees), still.clone());
+            spawn_local(async move {
+                tokio::time::sleep(after).await;
+                if still.upgrade().is_some() {
+                    tell(&sees, number, &text);
+                }
+            });
         }
     });
     let users: Vec<&str> = world.users.iter().map(|user| user.name.as_str()).collect();
     if let Err(error) = writer.send_text(wire::watch(&users)).await {
         return error;
     }
+    let every = if world.plant.get() == Some(Plant::NeedlessCut) { plant::CUT.min(every) } else { every };
     for id in 2.. {
         if let Ok(error) = timeout(every, listening.end()).await {
             return error;
+        }
+        if world.plant.get() == Some(Plant::NeedlessCut) && world.begun.get() {
+            return anyhow!("a planted mistake");
         }
         // WS-15: who hears nothing asks, and goes elsewhere when nobody answers.
         if world.now() - heard.get() > every + PATIENCE {
@@ -77,6 +89,22 @@ async fn watch(world: &Rc<World>, number: usize, session: Session) -> anyhow::Er
         }
     }
     anyhow!("the gateway no longer answers")
+}
+
+/// A watcher is told a frame.
+fn tell(world: &World, number: usize, text: &str) {
+    let now = world.now();
+    let mut journal = world.journal.borrow_mut();
+    match Heard::read(text) {
+        Ok(Heard::Snapshot(users)) => {
+            users.iter().for_each(|record| journal.shown(number, now, record, How::Snapshot));
+        }
+        Ok(Heard::Presence(users)) => {
+            users.iter().for_each(|record| journal.shown(number, now, record, How::Presence));
+        }
+        Ok(Heard::Welcome(_) | Heard::Ack(_) | Heard::Other) => {}
+        Err(what) => journal.odd.push(format!("{now:.3?} watcher {number}: {what}")),
+    }
 }
 
 /// One watcher of everybody over REST, for the whole scenario: each time all at once, and one of them by itself.

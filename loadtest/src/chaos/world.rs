@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::dice::Dice;
 use super::faults::Excuse;
 use super::journal::{Forced, Journal};
+use super::plant::Plant;
 use super::timers::Timers;
 use super::truth::{Moment, Truth};
 use crate::clock;
@@ -86,6 +87,8 @@ pub(super) struct World {
     pub(super) journal: RefCell<Journal>,
     seed: u64,
     dice: RefCell<Dice>,
+    /// A mistake that the judge must find.
+    pub(super) plant: Cell<Option<Plant>>,
     /// All was right once. Nobody claims anything before: owners that change while the cluster starts forget it.
     pub(super) begun: Cell<bool>,
     /// Nobody comes or goes any more by itself.
@@ -115,6 +118,7 @@ impl World {
             journal: RefCell::new(Journal::new(names, watchers, pollers)),
             seed,
             dice: RefCell::new(Dice::new(seed)),
+            plant: Cell::new(None),
             begun: Cell::new(false),
             ending: Cell::new(false),
             taken: RefCell::default(),

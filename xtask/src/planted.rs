@@ -1,0 +1,209 @@
+//! Shows that the judge of chaos finds mistakes: plants one at a time, plays one row, and tells what found it. A judge
+//! that passes any of them is not to be trusted when it passes the service.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::mutate::Copy;
+use crate::rules::{Edit, RULES, Rule, edit};
+use crate::run::Run;
+use crate::workspace::Workspace;
+
+/// A mistake, and the row in which it must be found.
+struct Bug {
+    name: &'static str,
+    row: &'static str,
+    how: How,
+}
+
+/// How it is planted.
+enum How {
+    /// Between gateways and watchers, by the driver: its word there.
+    Between(&'static str),
+    /// By a setting.
+    Setting(&'static str),
+    /// In a copy of the sources: by breaking rules of the cores, named as there, or below.
+    Inside(&'static [&'static str]),
+}
+
+impl How {
+    const fn place(&self) -> &'static str {
+        match self {
+            Self::Between(_) => "between gateway and watcher",
+            Self::Setting(setting) => setting,
+            Self::Inside(_) => "in a copy of the sources",
+        }
+    }
+}
+
+const BUGS: &[Bug] = &[
+    Bug { name: "1 of 100 changes is lost for good", row: "none", how: How::Between("lost-record") },
+    Bug { name: "what is old is told again", row: "none", how: How::Between("stale-replay") },
+    Bug { name: "who has left comes back", row: "none", how: How::Between("ghost") },
+    Bug {
+        name: "one offline more for who hides or is gone",
+        row: "none",
+        how: How::Between("extra-offline"),
+    },
+    Bug { name: "idle is told as online", row: "none", how: How::Between("idle-as-online") },
+    Bug { name: "unknown is told without need", row: "none", how: How::Between("needless-unknown") },
+    Bug { name: "watchers are cut off without need", row: "none", how: How::Between("needless-cut") },
+    Bug {
+        name: "changes while a snapshot is read are lost",
+        row: "gateway-kill-return",
+        how: How::Between("lost-update"),
+    },
+    Bug { name: "no grace", row: "gateway-kill-return", how: How::Setting("coordinator.grace_period=0s") },
+    Bug {
+        name: "a gateway's lease never expires",
+        row: "gateway-kill-away",
+        how: How::Setting("coordinator.gateway_timeout=10s"),
+    },
+    Bug { name: "of several devices the last one counts", row: "none", how: How::Inside(&[LAST_DEVICE]) },
+    Bug {
+        name: "a cold owner denies whom it does not know",
+        row: "coordinator-kill",
+        how: How::Inside(&["a new owner settles at once (R8)"]),
+    },
+    Bug {
+        name: "no fencing: who was stopped is believed",
+        row: "coordinator-freeze",
+        how: How::Inside(&[
+            "no fencing at receivers (R2)",
+            "a coordinator that stood still believes what piled up",
+        ]),
+    },
+    Bug {
+        name: "losses on the bus are not noticed",
+        row: "bus-loss-10",
+        how: How::Inside(&["no gap check downward (R9)", "a lost last change is not missed (R4)"]),
+    },
+];
+
+const LAST_DEVICE: &str = "of several devices the last one counts";
+
+/// Rules that only these mistakes break.
+const MORE: &[Rule] = &[Rule {
+    name: LAST_DEVICE,
+    edits: &[edit(
+        "coordinator/core/src/derive.rs",
+        "if sessions.iter().any(|session| session.activity == Activity::Active) {",
+        "if sessions.last().is_some_and(|session| session.activity == Activity::Active) {",
+    )],
+}];
+
+fn rule(name: &str) -> Result<&'static Rule> {
+    RULES.iter().chain(MORE).find(|rule| rule.name == name).with_context(|| format!("no rule \"{name}\""))
+}
+
+/// Plays every row once as it is, then each mistake, and prints what found it.
+pub(crate) fn all(workspace: &Workspace, only: &str) -> Result<()> {
+    let judge = Judge { workspace, result: workspace.target().join("planted.json") };
+    let bugs: Vec<&Bug> = BUGS.iter().filter(|bug| bug.name.contains(only)).collect();
+    let mut rows: Vec<&str> = bugs.iter().map(|bug| bug.row).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    for row in rows {
+        if let Some(found) = judge.play(row, &[])? {
+            bail!("{row}: misses without any mistake: {found}");
+        }
+    }
+    println!("{:<44} {:<44} {:<20} found by", "mistake", "planted", "row");
+    let mut passed = Vec::new();
+    for bug in bugs {
+        let found = judge.find(bug)?;
+        println!(
+            "{:<44} {:<44} {:<20} {}",
+            bug.name,
+            bug.how.place(),
+            bug.row,
+            found.as_deref().unwrap_or("NOTHING")
+        );
+        if found.is_none() {
+            passed.push(bug.name);
+        }
+    }
+    if !passed.is_empty() {
+        bail!("not found: {}", passed.join("; "));
+    }
+    Ok(())
+}
+
+/// The driver of chaos, and where it writes its result.
+struct Judge<'a> {
+    workspace: &'a Workspace,
+    result: PathBuf,
+}
+
+impl Judge<'_> {
+    fn find(&self, bug: &Bug) -> Result<Option<String>> {
+        match bug.how {
+            How::Between(word) => self.play(bug.row, &["--plant", word]),
+            How::Setting(setting) => self.play(bug.row, &["--set", setting]),
+            How::Inside(names) => {
+                let rules = names.iter().map(|name| rule(name)).collect::<Result<Vec<_>>>()?;
+                let copy = Copy::make(self.workspace)?;
+                let edits: Vec<&Edit> = rules.iter().flat_map(|rule| rule.edits).collect();
+                copy.with_edits(&edits, || {
+                    let program = copy.service(self.workspace)?;
+                    self.play(bug.row, &["--herenow", &program.display().to_string()])
+                })
+            }
+        }
+    }
+
+    /// What was missed, if anything.
+    fn play(&self, row: &str, more: &[&str]) -> Result<Option<String>> {
+        // A result of another run is none of this.
+        let _ = std::fs::remove_file(&self.result);
+        let driver = self.workspace.target().join("debug").join("herenow-loadtest");
+        let (_, said) = Run::new(self.workspace, driver)
+            .args(["chaos", "--faults", row, "--json"])
+            .arg(&self.result)
+            .args(more)
+            .env("HERENOW_NATS_SERVER", self.workspace.tool("nats-server"))
+            .said()?;
+        understand(&self.result).with_context(|| format!("{row}: {said}"))
+    }
+}
+
+/// Reads a result of one row: what was missed, if anything.
+fn understand(result: &Path) -> Result<Option<String>> {
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(result)?)?;
+    let row = report["rows"].get(0).with_context(|| format!("it proves nothing: {}", report["invalid"]))?;
+    let misses = row["misses"].as_array().context("a row has misses")?;
+    let misses: Vec<&str> = misses.iter().filter_map(Value::as_str).collect();
+    Ok((!misses.is_empty()).then(|| misses.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_that_is_broken_is_there_once() {
+        let workspace = Workspace::find().unwrap();
+        for bug in BUGS {
+            let How::Inside(names) = bug.how else { continue };
+            for edit in names.iter().flat_map(|name| rule(name).unwrap().edits) {
+                let text = std::fs::read_to_string(workspace.root().join(edit.file)).unwrap();
+                assert_eq!(text.matches(edit.from).count(), 1, "{}: {}", edit.file, edit.from);
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_is_its_misses_and_an_invalid_one_is_none() {
+        let file = std::env::temp_dir().join(format!("herenow-planted-{}.json", std::process::id()));
+        let said = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            understand(&file)
+        };
+        assert_eq!(said(r#"{"rows":[{"misses":["a","b"]}]}"#).unwrap().as_deref(), Some("a, b"));
+        assert_eq!(said(r#"{"rows":[{"misses":[]}]}"#).unwrap(), None);
+        assert!(said(r#"{"rows":[],"invalid":["no calm"]}"#).is_err());
+        std::fs::remove_file(file).unwrap();
+    }
+}
