@@ -18,6 +18,8 @@ const TICK_MS: u64 = 500;
 /// How long it waits for a page, and how often it looks for a lost end: in ticks.
 const PATIENCE: u64 = 2;
 const LOOKS: u64 = 4;
+/// For how many ticks owners must answer under a lower epoch before it is believed.
+const LOWER: u64 = 10;
 
 /// What comes to a backend.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Copy {
     fetch: Option<Fetch>,
     /// What came while it fetched.
     kept: Vec<Changes>,
+    /// At which tick owners began to answer under a lower epoch, and nobody under this one since.
+    lower_since: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +64,9 @@ impl Copy {
 
     /// NATS-9. False: the partition must be fetched.
     fn follow(&mut self, batch: Changes) -> bool {
+        if batch.epoch >= self.epoch {
+            self.lower_since = None;
+        }
         if batch.epoch != self.epoch {
             return batch.epoch < self.epoch;
         }
@@ -75,11 +82,16 @@ impl Copy {
 
     /// Takes a page. `Some`: what to ask for next, if anything; `None`: it was not the page that was asked for, or
     /// makes no whole with those before.
-    fn page(&mut self, reply: &str, page: PartitionPage) -> Option<Option<String>> {
+    fn page(&mut self, reply: &str, page: PartitionPage, tick: u64) -> Option<Option<String>> {
         let fetch = self.fetch.as_mut().filter(|fetch| fetch.reply == reply)?;
         if page.epoch < self.epoch {
+            // NATS-9: whoever knew of the higher epoch is gone.
+            if tick >= *self.lower_since.get_or_insert(tick) + LOWER {
+                *self = Self::default();
+            }
             return None;
         }
+        self.lower_since = None;
         if fetch.looks {
             let same = page.epoch == self.epoch && page.n == self.n && page.settled == self.settled;
             self.fetch = None;
@@ -133,8 +145,9 @@ impl World {
             Told::Page(reply, page) => {
                 let partition = page.partition;
                 let copy = self.copies.entry(partition).or_default();
+                let tick = self.backend_ticks;
                 let fetching = copy.fetch.as_ref().is_some_and(|fetch| fetch.reply == reply);
-                match copy.page(&reply, *page) {
+                match copy.page(&reply, *page, tick) {
                     Some(Some(next)) => self.ask_page(partition, Some(next)),
                     Some(None) => self.catch_up(partition),
                     None if fetching => self.fetch(partition, false),

@@ -23,6 +23,7 @@ impl Fault {
             | Self::Lag(node, ..)
             | Self::Die(node) => matches!(node, Node::Coordinator(_)),
             Self::Loss(..)
+            | Self::Sever(..)
             | Self::ArbiterOut(_)
             | Self::ArbiterUnsure(_)
             | Self::ArbiterLosesTail

@@ -98,6 +98,8 @@ pub enum Fault {
     Standstill(u64),
     /// All that it sends is late by so much (first), for so long.
     Lag(Node, u64, u64),
+    /// Nothing goes from one (first) to the other (second), nor back if both are meant, for so long.
+    Sever(Node, Node, bool, u64),
     /// Even messages of one process to another overtake one another, for so long.
     Shuffle(u64),
     /// The arbiter answers late, or that it cannot, whatever it did; for so long.
@@ -120,6 +122,7 @@ impl fmt::Display for Fault {
             Self::Drift(node, millionths) => write!(f, "drift {node} {millionths}"),
             Self::Standstill(span) => write!(f, "standstill {span}"),
             Self::Lag(node, by, span) => write!(f, "lag {node} {by} {span}"),
+            Self::Sever(from, to, both, span) => write!(f, "sever {from} {to} {both} {span}"),
             Self::Shuffle(span) => write!(f, "shuffle {span}"),
             Self::ArbiterUnsure(span) => write!(f, "arbiter-unsure {span}"),
         }
@@ -147,6 +150,9 @@ impl FromStr for Fault {
             ["drift", node, millionths] => Self::Drift(node.parse()?, millionths.parse()?),
             ["standstill", span] => Self::Standstill(span.parse()?),
             ["lag", node, by, span] => Self::Lag(node.parse()?, by.parse()?, span.parse()?),
+            ["sever", from, to, both, span] => {
+                Self::Sever(from.parse()?, to.parse()?, both.parse()?, span.parse()?)
+            }
             ["shuffle", span] => Self::Shuffle(span.parse()?),
             ["arbiter-unsure", span] => Self::ArbiterUnsure(span.parse()?),
             _ => bail!("no fault is written so: {text}"),
@@ -175,6 +181,7 @@ impl Fault {
             | Self::Drain(..)
             | Self::Drift(..)
             | Self::Lag(..)
+            | Self::Sever(..)
             | Self::Loss(..)
             | Self::ArbiterOut(_)
             | Self::ArbiterUnsure(_)
@@ -185,9 +192,10 @@ impl Fault {
         }
     }
 
-    /// The process it strikes.
-    pub(crate) const fn node(&self) -> Option<Node> {
+    /// The processes it strikes.
+    pub(crate) const fn nodes(&self) -> [Option<Node>; 2] {
         match self {
+            Self::Sever(from, to, ..) => [Some(*from), Some(*to)],
             Self::Crash(node, _)
             | Self::Freeze(node, _)
             | Self::Cut(node, ..)
@@ -195,14 +203,14 @@ impl Fault {
             | Self::Drain(node, ..)
             | Self::Drift(node, _)
             | Self::Lag(node, ..)
-            | Self::WallJump(node, _) => Some(*node),
+            | Self::WallJump(node, _) => [Some(*node), None],
             Self::Loss(..)
             | Self::ArbiterOut(_)
             | Self::ArbiterUnsure(_)
             | Self::ArbiterLosesTail
             | Self::Rush(..)
             | Self::Shuffle(_)
-            | Self::Standstill(_) => None,
+            | Self::Standstill(_) => [None, None],
         }
     }
 }
@@ -256,7 +264,7 @@ fn last_words(end: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
 }
 
 fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
-    match rng.random_range(0..26) {
+    match rng.random_range(0..28) {
         0..=3 => Fault::Crash(coordinator(profile, rng), rng.random_range(100..8_000)),
         4..=6 => Fault::Crash(gateway(profile, rng), rng.random_range(100..12_000)),
         7..=8 => Fault::Freeze(coordinator(profile, rng), rng.random_range(200..15_000)),
@@ -274,7 +282,11 @@ fn draw(profile: Profile, rng: &mut ChaCha8Rng) -> Fault {
             Fault::Lag(either(profile, rng), rng.random_range(20..LAG_MS), rng.random_range(500..15_000))
         }
         24 => Fault::Shuffle(rng.random_range(500..8_000)),
-        25 => Fault::ArbiterUnsure(rng.random_range(500..15_000)),
+        25..=26 => {
+            let (from, to) = (either(profile, rng), either(profile, rng));
+            Fault::Sever(from, to, rng.random_bool(0.5), rng.random_range(500..15_000))
+        }
+        27 => Fault::ArbiterUnsure(rng.random_range(500..15_000)),
         _ => Fault::WallJump(either(profile, rng), rng.random_range(-7_200_000..7_200_000)),
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Net {
     pub(crate) doubling: f64,
     /// Who is cut off, in which directions: cannot send, cannot receive.
     pub(crate) cuts: BTreeMap<Node, (bool, bool)>,
+    /// From whom to whom nothing goes, and until when.
+    pub(crate) severed: BTreeMap<(Node, Node), u64>,
     /// By how much everything that a process sends is late, and until when.
     pub(crate) lags: BTreeMap<Node, (u64, u64)>,
     /// Until when even messages of one link overtake one another.
@@ -68,6 +70,7 @@ impl Net {
             loss: 0.0,
             doubling: 0.0,
             cuts: BTreeMap::new(),
+            severed: BTreeMap::new(),
             lags: BTreeMap::new(),
             shuffled_until: 0,
             last: BTreeMap::new(),
@@ -76,10 +79,15 @@ impl Net {
         }
     }
 
-    fn cut(&self, from: Node, to: Node) -> bool {
+    fn cut(&self, from: Node, to: Node, now: u64) -> bool {
         let sends = self.cuts.get(&from).is_none_or(|(deaf_out, _)| !deaf_out);
         let hears = self.cuts.get(&to).is_none_or(|(_, deaf_in)| !deaf_in);
-        !sends || !hears
+        !sends || !hears || self.severed.get(&(from, to)).is_some_and(|until| now < *until)
+    }
+
+    /// A process begins anew, with new connections: what it sent over the old ones may come after.
+    pub(crate) fn connect_anew(&mut self, node: Node) {
+        self.last.retain(|(from, ..), _| *from != node);
     }
 
     /// When a message sent now arrives: never, once or twice. Beats go over a connection of their own.
@@ -92,7 +100,7 @@ impl Net {
         rng: &mut ChaCha8Rng,
     ) -> Vec<u64> {
         self.sent += 1;
-        if self.cut(from, to) || rng.random_bool(self.loss) {
+        if self.cut(from, to, now) || rng.random_bool(self.loss) {
             self.lost += 1;
             return Vec::new();
         }

@@ -9,6 +9,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::fault::{Fault, Profile, schedule};
 use crate::net::Node;
+use crate::process::interest_by_user_from;
 use crate::world::STORM_MS;
 
 /// Faults are drawn apart from everything else, so that a run without one of them begins as the run with it.
@@ -34,7 +35,12 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(FAULT_STREAM);
         let profile = profile.vary(&mut rng);
-        let faults = schedule(profile, STORM_MS, &mut rng);
+        let mut faults = schedule(profile, STORM_MS, &mut rng);
+        if interest_by_user_from(seed, profile.gateways) > 0 {
+            // Level 2 rests on the order of one sender's messages, as NATS keeps it: whom a gateway asks for it has
+            // named before.
+            faults.retain(|(_, fault)| !matches!(fault, Fault::Shuffle(_)));
+        }
         // Some worlds get one more than was asked for: the plan says how many it has.
         Self { seed, profile: Profile { faults: faults.len(), ..profile }, faults }
     }
@@ -45,11 +51,10 @@ impl Plan {
             ensure!((1..=MAX_SIZE).contains(&size), "sizes are between 1 and {MAX_SIZE}, not {size}");
         }
         for (at, fault) in &self.faults {
-            let exists = match fault.node() {
-                Some(Node::Coordinator(index)) => index < coordinators,
-                Some(Node::Gateway(index)) => index < gateways,
-                None => true,
-            };
+            let exists = fault.nodes().into_iter().flatten().all(|node| match node {
+                Node::Coordinator(index) => index < coordinators,
+                Node::Gateway(index) => index < gateways,
+            });
             ensure!(exists, "there is no such process: {at} {fault}");
         }
         Ok(())

@@ -78,9 +78,10 @@ impl World {
     pub(crate) fn start(&mut self, node: Node) {
         let seed = self.rng.random();
         self.subscribed.insert(node, BTreeSet::new());
+        self.net.connect_anew(node);
         match node {
             Node::Coordinator(i) => {
-                let interest_by_user_from = self.interest_by_user_from();
+                let interest_by_user_from = interest_by_user_from(self.seed, self.gateways.len());
                 let process = &mut self.coordinators[i];
                 process.life += 1;
                 process.clock.begin(self.now, &mut self.rng);
@@ -114,15 +115,6 @@ impl World {
         let life = self.life(node);
         self.alarms.remove(&node);
         self.at(self.now, Event::Wake(node, life));
-    }
-
-    /// R10: worlds at level 1, at level 2, and such that change between them as gateways come and go.
-    fn interest_by_user_from(&self) -> u32 {
-        match self.seed % 4 {
-            0 => 0,
-            1 => u32::try_from(self.gateways.len()).unwrap_or(u32::MAX),
-            _ => 1,
-        }
     }
 
     pub(crate) fn arrive(&mut self, node: Node, life: u64, work: Work) {
@@ -401,5 +393,15 @@ pub(crate) fn device_id(device: &str) -> DeviceId {
     match DeviceId::new(device) {
         Ok(id) => id,
         Err(error) => unreachable!("{error}"),
+    }
+}
+
+/// R10: from how many gateways on: worlds at level 1, at level 2, and such that change between them as gateways come and
+/// go.
+pub(crate) fn interest_by_user_from(seed: u64, gateways: usize) -> u32 {
+    match seed % 4 {
+        0 => 0,
+        1 => u32::try_from(gateways).unwrap_or(u32::MAX),
+        _ => 1,
     }
 }

@@ -49,6 +49,7 @@ impl World {
             Fault::Lag(node, by, span) => {
                 self.net.lags.insert(node, (by, (self.now + span).min(self.storm_ends())));
             }
+            Fault::Sever(from, to, both, span) => self.sever(from, to, both, span),
             Fault::Shuffle(span) => self.net.shuffled_until = (self.now + span).min(self.storm_ends()),
             Fault::ArbiterUnsure(span) => {
                 self.arbiter_unsure_until = (self.now + span).min(self.storm_ends());
@@ -141,6 +142,19 @@ impl World {
             }
         }
         self.at(until, Event::Heal(Heal::Join(node)));
+    }
+
+    fn sever(&mut self, from: Node, to: Node, both: bool, span: u64) {
+        let until = (self.now + span).min(self.storm_ends());
+        self.net.severed.insert((from, to), until);
+        if both {
+            self.net.severed.insert((to, from), until);
+        }
+        for node in [from, to] {
+            if let Node::Gateway(i) = node {
+                self.oracle.disturb(i, until);
+            }
+        }
     }
 
     pub(crate) fn heal(&mut self, heal: Heal) {

@@ -93,7 +93,11 @@ fn main() -> Result<()> {
             let number = |name: &str, n: Option<u64>| n.map(|n| [name.to_owned(), n.to_string()]);
             let numbers = number("--seeds", seeds).or(number("--seed", seed)).into_iter().flatten();
             let arguments = numbers.chain(rest);
-            Run::cargo(&workspace, ["run", "--release", "-p", "herenow-sim", "--"]).args(arguments).done()
+            let watch = clock::Watch::start();
+            let run = Run::cargo(&workspace, ["run", "--release", "-p", "herenow-sim", "--"]);
+            let outcome = run.args(arguments).done();
+            println!("{:.0} s of wall time, on one core", watch.elapsed().as_secs_f64());
+            outcome
         }
         Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),

@@ -261,4 +261,36 @@ pub(crate) const RULES: &[Rule] = &[
             "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {\n        self.welcome_back(record.key, &record.device);",
         )],
     },
+    Rule {
+        name: "a claim that has ended stays (claims)",
+        edits: &[edit(
+            "coordinator/core/src/claims.rs",
+            "self.until.is_none_or(|until| now < until)",
+            "{ let _ = now; true }",
+        )],
+    },
+    Rule {
+        name: "what backends claim stands above what users claim (claims)",
+        edits: &[edit(
+            "coordinator/core/src/derive.rs",
+            "manual.map(|status| (status, Rule::Manual)).or_else(|| api().map(|status| (status, Rule::Api)))",
+            "api().map(|status| (status, Rule::Api)).or_else(|| manual.map(|status| (status, Rule::Manual)))",
+        )],
+    },
+    Rule {
+        name: "who hides is seen (claims)",
+        edits: &[edit(
+            "coordinator/core/src/derive.rs",
+            "claim.status == ManualStatus::Invisible) {",
+            "claim.status == ManualStatus::Invisible && false) {",
+        )],
+    },
+    Rule {
+        name: "an owner's page says that it has settled (R13)",
+        edits: &[edit(
+            "coordinator/core/src/request.rs",
+            "            n: self.n,\n            settled: self.settled,\n            users,",
+            "            n: self.n,\n            settled: true,\n            users,",
+        )],
+    },
 ];

@@ -116,7 +116,7 @@ impl Gateway {
             by_user: HashMap::new(),
             next_number: 0,
             live: 0,
-            pending: Pending::default(),
+            pending: Pending::new(seed),
             rng: ChaCha8Rng::seed_from_u64(seed),
             draining: None,
             left: false,

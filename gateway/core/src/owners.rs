@@ -137,7 +137,8 @@ impl Gateway {
         if !self.follow(Some(&snapshot.from), partition, snapshot.epoch, now, out) {
             return;
         }
-        let Some(pull) = self.pending.pulls.get_mut(&snapshot.request) else { return };
+        let pull = self.pending.pulls.get_mut(&snapshot.request);
+        let Some(pull) = pull.filter(|pull| pull.partition == partition) else { return };
         let request = pull.request;
         if snapshot.page == 0 {
             (pull.epoch, pull.pages) = (snapshot.epoch, 0);

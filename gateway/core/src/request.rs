@@ -114,7 +114,15 @@ pub(crate) struct Pending {
     dues: BTreeSet<(MonoTime, Due)>,
 }
 
+/// Numbers of one life; the seed chooses among twice as many lives.
+const NUMBERS: u64 = 1 << 32;
+
 impl Pending {
+    /// I7: numbers begin where the seed says, so that answers to an earlier life fit none of them.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { next: (seed >> 1) / NUMBERS * NUMBERS, ..Self::default() }
+    }
+
     /// A number for something new.
     pub(crate) const fn number(&mut self) -> u64 {
         self.next += 1;
