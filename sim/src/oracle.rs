@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herenow_protocol::message::{CoordinatorBeat, Delta, ToGateway, Up};
-use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, Version};
+use herenow_protocol::{Activity, CoordinatorId, Epoch, Incarnation, Partition, Presence, Status, Version};
 
 use crate::client::{Client, Link};
 use crate::ledger::Ledger;
@@ -81,6 +81,11 @@ impl Oracle {
         self.still.insert(gateway, until);
     }
 
+    /// A coordinator is dead.
+    pub(crate) fn coordinator_gone(&mut self, id: &CoordinatorId, incarnation: Incarnation) {
+        self.timeline.coordinator_gone(id, incarnation);
+    }
+
     /// A gateway is dead.
     pub(crate) fn gone(&mut self, gateway: usize) {
         self.timeline.gateway_gone(gateway);
@@ -93,9 +98,7 @@ impl Oracle {
 
     /// A coordinator says what it owns.
     pub(crate) fn owns(&mut self, beat: &CoordinatorBeat, now: u64) {
-        for owned in &beat.owned {
-            self.timeline.owns(owned, now);
-        }
+        self.timeline.lists(beat, now);
     }
 
     /// A user's connection broke, which was open since `since`; it is given grace. One that was too short to be

@@ -371,7 +371,7 @@ fn gateway_packet(packet: Packet) -> Option<gateway::Input> {
     }
 }
 
-fn name(prefix: &str, index: usize) -> ProcessId {
+pub(crate) fn name(prefix: &str, index: usize) -> ProcessId {
     match ProcessId::new(&format!("{prefix}{index}")) {
         Ok(id) => id,
         Err(error) => unreachable!("{error}"),

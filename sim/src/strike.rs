@@ -1,11 +1,13 @@
 //! Faults as they strike and heal.
 
+use herenow_protocol::Incarnation;
 use rand::RngExt as _;
 
 use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::net::Node;
+use crate::process::name;
 use crate::world::{Event, Heal, World};
 
 impl World {
@@ -84,6 +86,8 @@ impl World {
         }
         match node {
             Node::Coordinator(i) => {
+                let life = Incarnation(self.coordinators[i].life);
+                self.oracle.coordinator_gone(&name("c", i), life);
                 (self.coordinators[i].frozen, self.coordinators[i].backlog) = (false, Backlog::default())
             }
             Node::Gateway(i) => {

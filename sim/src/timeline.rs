@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use herenow_protocol::message::{Entry, OwnedBeat};
-use herenow_protocol::{Activity, Epoch, Partition, Presence, Status, UserKey, Version};
+use herenow_protocol::message::{CoordinatorBeat, Entry, OwnedBeat};
+use herenow_protocol::{
+    Activity, CoordinatorId, Epoch, Incarnation, Partition, Presence, Status, UserKey, Version,
+};
 
 use crate::client::{Client, Link};
 use crate::fault::LAG_MS;
@@ -57,6 +59,8 @@ pub(crate) struct Timeline {
     owned: Vec<Line<(Version, Status)>>,
     /// The newest epoch that settled, of each partition.
     settled: BTreeMap<Partition, Epoch>,
+    /// The highest epoch of each partition that its owner listed, and which life of which coordinator that was.
+    owners: BTreeMap<Partition, (Epoch, CoordinatorId, Incarnation)>,
     /// Sessions whose person is active, as far as their gateways can know.
     active: Vec<Held>,
 }
@@ -89,8 +93,37 @@ impl Timeline {
         }
     }
 
+    /// A coordinator is dead. Where it had the highest epoch of all, and nobody remembers it, the next is lower.
+    pub(crate) fn coordinator_gone(&mut self, id: &CoordinatorId, incarnation: Incarnation) {
+        let gone = |owner: &(Epoch, CoordinatorId, Incarnation)| owner.1 == *id && owner.2 == incarnation;
+        let forgotten: Vec<Partition> =
+            self.owners.iter().filter(|(_, owner)| gone(owner)).map(|(partition, _)| *partition).collect();
+        for partition in forgotten {
+            self.owners.remove(&partition);
+            self.settled.remove(&partition);
+            for (user, _) in self.users.values().filter(|(_, of)| *of == partition) {
+                if let Some((_, (version, _))) = self.owned.get_mut(*user).and_then(|line| line.0.last_mut())
+                {
+                    *version = Version { epoch: Epoch::NONE, n: 0 };
+                }
+            }
+        }
+    }
+
+    /// A coordinator lists what it owns.
+    pub(crate) fn lists(&mut self, beat: &CoordinatorBeat, now: u64) {
+        for owned in &beat.owned {
+            let owner = (owned.epoch, beat.id.clone(), beat.incarnation);
+            let highest = self.owners.entry(owned.partition).or_insert_with(|| owner.clone());
+            if highest.0 < owned.epoch {
+                *highest = owner;
+            }
+            self.owns(owned, now);
+        }
+    }
+
     /// An owner has settled: of whom it has said nothing is offline.
-    pub(crate) fn owns(&mut self, owned: &OwnedBeat, now: u64) {
+    fn owns(&mut self, owned: &OwnedBeat, now: u64) {
         let before = self.settled.entry(owned.partition).or_insert(Epoch::NONE);
         if !owned.settled || *before >= owned.epoch {
             return;

@@ -6,6 +6,7 @@ use herenow_protocol::{CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin,
 
 use crate::fading::Pace;
 use crate::gateways::{Gateways, Hearing};
+use crate::listening::Listening;
 use crate::moving::{ending, moving_until};
 use crate::ownership::Ownership;
 use crate::partition::PartitionState;
@@ -85,10 +86,7 @@ pub struct Coordinator {
     beat_number: u64,
     beat_due: MonoTime,
     was_isolated: bool,
-    /// When it was found to be cut off, the last time.
-    isolated_at: MonoTime,
-    /// Since when it hears gateways; time for which it was cut off does not count.
-    listening_since: MonoTime,
+    listening: Listening,
     frozen: bool,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
@@ -120,8 +118,7 @@ impl Coordinator {
             beat_number: 0,
             beat_due: now.mono,
             was_isolated: false,
-            isolated_at: now.mono,
-            listening_since: now.mono,
+            listening: Listening::new(now.mono),
             frozen: false,
             draining: false,
             by_user: false,
@@ -297,12 +294,9 @@ impl Coordinator {
         if isolated != self.was_isolated {
             self.was_isolated = isolated;
             if isolated {
-                // It has heard nothing since it last heard itself.
-                let deaf = herenow_protocol::time::millis(self.config.dead_after);
-                let since = MonoTime::from_millis(now.as_millis().saturating_sub(deaf));
-                self.isolated_at = since.max(self.listening_since);
+                self.listening.cut_off(now, &self.config);
             } else {
-                self.listening_since = self.listening_since.after(now.since(self.isolated_at));
+                self.listening.back(now, &self.config);
             }
             self.gateways.forgive(now);
             self.doubt();
@@ -482,7 +476,7 @@ impl Coordinator {
         if self.peers.isolated(now.mono) || self.frozen {
             return;
         }
-        let knows_all = now.mono.since(self.listening_since) >= self.config.settle_after;
+        let knows_all = self.listening.knows_all(now.mono, &self.config);
         let origins: Vec<Origin> = self.gateways.origins().collect();
         for state in self.ownership.all_owned().filter(|state| !state.settled) {
             let complete = origins.iter().all(|origin| {

@@ -13,6 +13,7 @@ mod fading;
 mod gateways;
 mod interest;
 mod io;
+mod listening;
 mod moving;
 mod ownership;
 mod partition;

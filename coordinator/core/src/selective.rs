@@ -90,8 +90,8 @@ impl Coordinator {
     /// R15: values that a gateway believes, and that no later change explains, must be this owner's.
     pub(crate) fn on_audit(&mut self, audit: &Audit, out: &mut Vec<Output>) {
         let Some(state) = self.ownership.owned(audit.partition) else { return };
-        let told =
-            audit.interest.is_none_or(|seq| !state.selective || state.interests.is_at(&audit.origin, seq));
+        // While its set is not known, what was not sent to it may be what it lacks: that is repaired already.
+        let told = audit.interest.is_none_or(|seq| state.interests.is_at(&audit.origin, seq));
         if audit.epoch != state.epoch || !told {
             return;
         }

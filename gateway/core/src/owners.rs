@@ -140,6 +140,11 @@ impl Gateway {
         let pull = self.pending.pulls.get_mut(&snapshot.request);
         let Some(pull) = pull.filter(|pull| pull.partition == partition) else { return };
         let request = pull.request;
+        if request.is_some()
+            && let Some(view) = self.views.get_mut(partition.index()).filter(|view| view.pulling.is_some())
+        {
+            view.floor = Some(view.floor.map_or(snapshot.n, |floor| floor.min(snapshot.n)));
+        }
         if snapshot.page == 0 {
             (pull.epoch, pull.pages) = (snapshot.epoch, 0);
             pull.listed.clear();
@@ -218,7 +223,7 @@ impl Gateway {
         let keys = self.watch.keys(partition);
         let number = self.pull(partition, None, keys, now, out);
         if let Some(view) = self.view(partition) {
-            view.pulling = Some(number);
+            (view.pulling, view.floor) = (Some(number), None);
         }
     }
 

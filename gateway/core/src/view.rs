@@ -35,6 +35,9 @@ pub(crate) struct View {
     behind_since: Option<MonoTime>,
     /// Which pull of everything watched is under way.
     pub(crate) pulling: Option<u64>,
+    /// The lowest number at which users were answered for by themselves meanwhile: that pull may not have them, so that
+    /// what followed for them up to its own number may be missing.
+    pub(crate) floor: Option<u64>,
     /// When it last had all that the owner had published.
     caught_up_at: Option<MonoTime>,
     /// When it was last certain that nothing is missing.
@@ -100,7 +103,7 @@ impl View {
 
     /// Full values of everything watched were taken.
     pub(crate) fn take_snapshot(&mut self, n: u64, settled: bool) {
-        self.n = self.n.max(n);
+        self.n = self.n.max(self.floor.take().map_or(n, |floor| floor.min(n)));
         self.synced = true;
         self.settled |= settled;
     }
