@@ -1,5 +1,8 @@
 //! Shows that the judge of chaos finds mistakes: plants one at a time, plays one row, and tells what found it. A judge
 //! that passes any of them is not to be trusted when it passes the service.
+//!
+//! Missing fences (R2) are not among them: on real processes nothing is seen of them as long as a coordinator that was
+//! stopped or cut off notices that by itself (R7) and lets go. The simulation finds them (`cargo xtask mutate`).
 
 use std::path::{Path, PathBuf};
 
@@ -59,21 +62,13 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a gateway's lease never expires",
         row: "gateway-kill-away",
-        how: How::Setting("coordinator.gateway_timeout=10s"),
+        how: How::Inside(&["gateways never die (R6)"]),
     },
     Bug { name: "of several devices the last one counts", row: "none", how: How::Inside(&[LAST_DEVICE]) },
     Bug {
         name: "a cold owner denies whom it does not know",
         row: "coordinator-kill",
         how: How::Inside(&["a new owner settles at once (R8)"]),
-    },
-    Bug {
-        name: "no fencing: who was stopped is believed",
-        row: "coordinator-freeze",
-        how: How::Inside(&[
-            "no fencing at receivers (R2)",
-            "a coordinator that stood still believes what piled up",
-        ]),
     },
     Bug {
         name: "losses on the bus are not noticed",
@@ -110,17 +105,16 @@ pub(crate) fn all(workspace: &Workspace, only: &str) -> Result<()> {
             bail!("{row}: misses without any mistake: {found}");
         }
     }
-    println!("{:<44} {:<44} {:<20} found by", "mistake", "planted", "row");
+    println!("{:<44} {:<31} {:<20} found by", "mistake", "planted", "row");
     let mut passed = Vec::new();
     for bug in bugs {
-        let found = judge.find(bug)?;
-        println!(
-            "{:<44} {:<44} {:<20} {}",
-            bug.name,
-            bug.how.place(),
-            bug.row,
-            found.as_deref().unwrap_or("NOTHING")
-        );
+        // A run that proves nothing has found nothing.
+        let found = judge.find(bug).unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            None
+        });
+        let by = found.as_deref().unwrap_or("NOTHING");
+        println!("{:<44} {:<31} {:<20} {by}", bug.name, bug.how.place(), bug.row);
         if found.is_none() {
             passed.push(bug.name);
         }
