@@ -66,7 +66,8 @@ pub struct Config {
     /// How long a requested sync is waited for before it is requested again. Default 150 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub resync_timeout: Duration,
-    /// How long an owner waits before it gives a partition to a coordinator that joined. Default 2 s.
+    /// How long an owner waits before it gives a partition to a coordinator that joined. Default 6 s: longer than
+    /// `settle_after`, since one that cannot settle yet cannot say who has left.
     #[serde(with = "herenow_protocol::duration")]
     pub hand_over_after: Duration,
     /// From how many gateways on each is sent only the changes of users that are watched there (level 2 of interest);
@@ -109,7 +110,7 @@ impl Default for Config {
             tail_patience: Duration::from_millis(50),
             record_timeout: Duration::from_millis(300),
             resync_timeout: Duration::from_millis(150),
-            hand_over_after: Duration::from_secs(2),
+            hand_over_after: Duration::from_secs(6),
             interest_by_user_from: 50,
             max_watched_per_partition: 200_000,
             max_users_per_partition: 100_000,

@@ -110,6 +110,7 @@ impl World {
             heartbeat_interval: ms(250),
             tail_patience: ms(100),
             resync_timeout: ms(400),
+            hand_over_after: ms(2_000),
             ..Config::default()
         };
         change(&mut config);

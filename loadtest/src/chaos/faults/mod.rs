@@ -54,7 +54,7 @@ pub(crate) enum Fault {
     #[value(name = "bus-loss-19")]
     #[serde(rename = "bus-loss-19")]
     BusLoss19,
-    /// Every process in turn: SIGTERM and start; NATS servers: kill -9 and start
+    /// Every process in turn, when all partitions are settled: SIGTERM and start; NATS servers: kill -9 and start
     RollingRestart,
     /// SIGTERM of a gateway; its users return elsewhere
     GatewayDrain,

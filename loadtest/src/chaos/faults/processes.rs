@@ -178,6 +178,8 @@ impl Scene<'_> {
             world.taken.borrow_mut().extend(gateway);
             self.fleet.terminate(index).await?;
             self.fleet.restart(index).await?;
+            // As OPERATIONS asks for.
+            self.fleet.settled().await?;
             tokio::time::sleep(BREATH).await;
             if let Some(gateway) = gateway {
                 world.taken.borrow_mut().remove(&gateway);
