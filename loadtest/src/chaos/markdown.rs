@@ -32,7 +32,9 @@ pub(super) fn page(report: &Report, command: &str) -> String {
     let _ = write!(text, "\n{}\n\n{}", setting(report, command), table(&report.rows));
     let _ = writeln!(text, "\n## How it is known that the faults bit\n");
     for row in &report.rows {
-        let _ = writeln!(text, "- **{}**: {}", row.fault.name(), row.proof);
+        let offline = row.offline_after_ms;
+        let offline = offline.map(|ms| format!("; all who were lost were offline everywhere after {ms} ms"));
+        let _ = writeln!(text, "- **{}**: {}{}", row.fault.name(), row.proof, offline.unwrap_or_default());
     }
     let notes = [("What was not played", &report.skipped), ("What proves nothing", &report.invalid)];
     for (title, lines) in notes.into_iter().filter(|(_, lines)| !lines.is_empty()) {

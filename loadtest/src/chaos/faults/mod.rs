@@ -46,7 +46,7 @@ pub(crate) enum Fault {
     #[value(name = "bus-loss-1")]
     #[serde(rename = "bus-loss-1")]
     BusLoss1,
-    /// 10 % of the same
+    /// 10 % of the messages from one process to another is lost for a minute
     #[value(name = "bus-loss-10")]
     #[serde(rename = "bus-loss-10")]
     BusLoss10,
