@@ -195,6 +195,7 @@ fn every_relation_names_its_key() {
         ("HERENOW__COORDINATOR__GATEWAY_TIMEOUT", "2s", "coordinator.gateway_timeout"),
         ("HERENOW__COORDINATOR__GRACE_MAX", "9s", "coordinator.grace_max"),
         ("HERENOW__COORDINATOR__GRACE_RATE", "0", "coordinator.grace_rate"),
+        ("HERENOW__COORDINATOR__MAX_RESYNCS", "0", "coordinator.max_resyncs"),
         ("HERENOW__COORDINATOR__GATEWAY_STALE", "200ms", "coordinator.gateway_stale"),
         ("HERENOW__CLUSTER__PARTITION_BITS", "9", "cluster.partition_bits"),
         ("HERENOW__SHUTDOWN__WINDOW", "601s", "shutdown.window"),

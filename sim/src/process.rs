@@ -17,6 +17,8 @@ use crate::world::{Event, STORM_MS, World};
 
 /// So low that a few users wait for one another to be shown offline, as thousands do in the world outside.
 const OFFLINE_RATE: u32 = 10;
+/// So few syncs asked of a gateway at once that four partitions wait for one another, as hundreds do.
+const AT_ONCE: usize = 1;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -92,6 +94,7 @@ impl World {
                 let config = coordinator::Config {
                     interest_by_user_from,
                     offline_rate: OFFLINE_RATE,
+                    max_resyncs: AT_ONCE,
                     ..coordinator::Config::default()
                 };
                 let core =

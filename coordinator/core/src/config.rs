@@ -63,9 +63,12 @@ pub struct Config {
     /// How long the arbiter's answer to a claim is waited for; then the claim stands without it. Default 300 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub record_timeout: Duration,
-    /// How long a requested sync is waited for before it is requested again. Default 150 ms.
+    /// How long a requested sync is waited for before it is requested again, and up to a quarter as long more, drawn anew
+    /// each time; looked at with each beat. Default 150 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub resync_timeout: Duration,
+    /// Most syncs asked of one gateway and not answered; further ones wait for their turn. Default 32.
+    pub max_resyncs: usize,
     /// How long an owner waits before it gives a partition to a coordinator that joined. Default 6 s: longer than
     /// `settle_after`, since one that cannot settle yet cannot say who has left.
     #[serde(with = "herenow_protocol::duration")]
@@ -110,6 +113,7 @@ impl Default for Config {
             tail_patience: Duration::from_millis(50),
             record_timeout: Duration::from_millis(300),
             resync_timeout: Duration::from_millis(150),
+            max_resyncs: 32,
             hand_over_after: Duration::from_secs(6),
             interest_by_user_from: 50,
             max_watched_per_partition: 200_000,
@@ -141,6 +145,9 @@ impl Config {
         }
         if self.max_sessions_per_user == 0 {
             return Err("max_sessions_per_user: must be at least 1".to_owned());
+        }
+        if self.max_resyncs == 0 {
+            return Err("max_resyncs: must be at least 1".to_owned());
         }
         if self.grace_rate == 0 {
             return Err("grace_rate: must be at least 1".to_owned());

@@ -12,6 +12,7 @@ use crate::ownership::Ownership;
 use crate::partition::PartitionState;
 use crate::peers::Peers;
 use crate::request::{refuse_claim, refuse_list};
+use crate::resyncs::Resyncs;
 use crate::stream::{Stream, Verdict};
 use crate::{Config, Input, Output};
 
@@ -92,6 +93,7 @@ pub struct Coordinator {
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
     pub(crate) pace: Pace,
+    resyncs: Resyncs,
     now: MonoTime,
     pub(crate) stats: Stats,
 }
@@ -123,6 +125,7 @@ impl Coordinator {
             draining: false,
             by_user: false,
             pace: Pace::new(now.mono),
+            resyncs: Resyncs::new(seed.rotate_left(17)),
             now: now.mono,
             stats: Stats::default(),
         }
@@ -373,12 +376,11 @@ impl Coordinator {
 
     /// Asks a gateway for all its sessions of a partition.
     fn ask(&mut self, origin: &Origin, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
-        let patience = self.config.resync_timeout;
         let Some(state) = self.ownership.owned(partition) else { return };
         let epoch = state.epoch;
         let fresh = || Stream::new(origin.incarnation);
-        let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
-        if stream.ask(now, patience) {
+        state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
+        if self.resyncs.want(&origin.gateway, partition, now, &self.config) {
             self.stats.resyncs += 1;
             let message = ToGateway::Resync { partition, epoch, incarnation: origin.incarnation };
             out.push(Output::ToGateway(origin.gateway.clone(), message));
@@ -388,6 +390,7 @@ impl Coordinator {
     /// Asks every gateway known for a partition that was just claimed.
     fn greet(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
         let mourned_until = self.gateways.mourned_until;
+        self.resyncs.claimed(partition);
         let Some(state) = self.ownership.owned(partition) else { return };
         state.hold_until = state.hold_until.max(mourned_until);
         let origins: Vec<Origin> = self.gateways.origins().collect();
@@ -410,6 +413,7 @@ impl Coordinator {
                 }
             }
         }
+        self.resyncs.rotate(&mut doubtful);
         for (origin, partition) in doubtful {
             self.ask(&origin, partition, now, out);
         }
@@ -465,6 +469,7 @@ impl Coordinator {
 
     fn lapse_until(&mut self, origin: &Origin, until: MonoTime, now: Now) {
         self.gateways.mourned_until = self.gateways.mourned_until.max(until);
+        self.resyncs.forget(&origin.gateway);
         for state in self.ownership.all_owned() {
             state.lapse(origin, until, now, &self.config);
         }
@@ -566,6 +571,9 @@ impl Coordinator {
         let missing = stream.sessions.len().saturating_sub(whole.sessions.len()) as u64;
         let grace = self.gateways.grace(&origin.gateway, missing, now.mono, &self.config);
         state.replace(&origin, whole, grace, now, &self.config);
+        if let Some(next) = self.resyncs.answered(&origin.gateway, partition) {
+            self.ask(&origin, next, now.mono, out);
+        }
         self.settle(now);
     }
 

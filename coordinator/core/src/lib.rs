@@ -20,6 +20,7 @@ mod partition;
 mod peers;
 mod publish;
 mod request;
+mod resyncs;
 mod selective;
 mod session;
 mod stream;

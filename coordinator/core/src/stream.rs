@@ -15,8 +15,6 @@ pub(crate) struct Stream {
     pub(crate) synced: bool,
     /// The gateway said since the last doubt that nothing is missing.
     pub(crate) confirmed: bool,
-    /// When a sync was asked for.
-    asked_at: Option<MonoTime>,
     /// A beat told of reports that have not come: up to which, and since when that is known.
     pub(crate) behind: Option<(u64, MonoTime)>,
     /// Pages of a sync that is not whole yet.
@@ -69,15 +67,6 @@ impl Stream {
         }
     }
 
-    /// Whether to ask for a sync now: one at a time, again after `patience`.
-    pub(crate) fn ask(&mut self, now: MonoTime, patience: std::time::Duration) -> bool {
-        let waiting = self.asked_at.is_some_and(|at| now.since(at) < patience);
-        if !waiting {
-            self.asked_at = Some(now);
-        }
-        !waiting
-    }
-
     /// Takes a page of a sync; the whole, when this was the last page.
     pub(crate) fn assemble(&mut self, page: Sync) -> Option<Whole> {
         let incarnation = page.origin.incarnation;
@@ -102,7 +91,6 @@ impl Stream {
         self.last = seq;
         self.synced = true;
         self.confirmed = true;
-        self.asked_at = None;
         self.behind = None;
     }
 

@@ -43,7 +43,8 @@ pub struct Config {
     /// How long a difference between a beat and a stream is put down to messages under way. Default 50 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub tail_patience: Duration,
-    /// How long an answer of an owner is waited for before the question is asked again. Default 150 ms.
+    /// How long an answer of an owner is waited for before the question is asked again, and up to a quarter as long
+    /// more, drawn anew each time. Default 150 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub pull_timeout: Duration,
     /// How long a request waits for its answer before it is answered with what is known. Default 1 s.

@@ -255,7 +255,8 @@ impl Gateway {
     }
 
     fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        let due = now.after(self.config.pull_timeout);
+        let patience = self.config.pull_timeout;
+        let due = now.after(self.draw(patience, patience + patience / 4));
         let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
         pull.due = due;
         let origin = self.uplink.origin().clone();

@@ -341,5 +341,5 @@ fn an_owner_that_has_not_settled_is_not_asked_more_and_more_often() {
             world.handle(Input::Message(ToGateway::Snapshot(snapshot)));
         }
     }
-    assert_eq!(asked, 20, "once, and again each 50 ms");
+    assert!((16..=20).contains(&asked), "once, and again each 50 to 62 ms: {asked}");
 }

@@ -153,7 +153,7 @@ fn one_gap_is_asked_for_once_until_the_answer_is_late() {
     assert_eq!(world.pulls().len(), 1);
     world.advance_ms(399);
     assert_eq!(world.pulls().len(), 0);
-    world.advance_ms(1);
+    world.advance_ms(101);
     assert_eq!(world.pulls().len(), 1);
 }
 
