@@ -41,7 +41,8 @@ pub struct Config {
     /// Default 5.5 s (`gateway_timeout` and one gateway beat); zero where every gateway is in this process.
     #[serde(with = "herenow_protocol::duration")]
     pub settle_after: Duration,
-    /// A gateway silent for this long is stale. Default 2 s.
+    /// A gateway silent for this long is stale; a coordinator that was cut off listens for this long before it says who
+    /// is absent. Default 2 s.
     #[serde(with = "herenow_protocol::duration")]
     pub gateway_stale: Duration,
     /// The sessions of a gateway silent for this long lapse together. Default 5 s; longer than `gateway_stale`.
