@@ -48,21 +48,6 @@ pub(crate) const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        name: "answers to an earlier life are taken (I7)",
-        edits: &[
-            edit(
-                "gateway/core/src/request.rs",
-                "(seed >> 1) / NUMBERS * NUMBERS",
-                "{ let _ = (seed, NUMBERS); 0 }",
-            ),
-            edit(
-                "gateway/core/src/owners.rs",
-                "pull.filter(|pull| pull.partition == partition)",
-                "pull.filter(|_| true)",
-            ),
-        ],
-    },
-    Rule {
         name: "grace is ignored",
         edits: &[edit(
             "coordinator/core/src/partition.rs",
