@@ -79,6 +79,11 @@ impl Net {
         }
     }
 
+    /// Whether nothing that a process sends arrives anywhere.
+    pub(crate) fn is_mute(&self, node: Node) -> bool {
+        self.cuts.get(&node).is_some_and(|(mute, _)| *mute)
+    }
+
     fn cut(&self, from: Node, to: Node, now: u64) -> bool {
         let sends = self.cuts.get(&from).is_none_or(|(deaf_out, _)| !deaf_out);
         let hears = self.cuts.get(&to).is_none_or(|(_, deaf_in)| !deaf_in);

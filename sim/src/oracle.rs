@@ -133,9 +133,11 @@ impl Oracle {
         self.disturbed.get(&gateway).is_none_or(|at| at + GATEWAY_CALM_MS < now)
     }
 
-    /// I2: within an epoch of a partition one life of one coordinator publishes.
-    pub(crate) fn published(&mut self, delta: &Delta, coordinator: usize, life: u64, now: u64) {
-        self.timeline.said(delta.epoch, &delta.entries, now);
+    /// I2: within an epoch of a partition one life of one coordinator publishes. What nobody can hear is not its word.
+    pub(crate) fn published(&mut self, delta: &Delta, coordinator: usize, life: u64, heard: bool, now: u64) {
+        if heard {
+            self.timeline.said(delta.epoch, &delta.entries, now);
+        }
         let key = (delta.partition, delta.epoch);
         let first = *self.publishers.entry(key).or_insert((coordinator, life));
         if first != (coordinator, life) {

@@ -225,12 +225,16 @@ impl World {
                 }
                 Output::Record { partition, epoch } => self.record(index, partition, epoch),
                 Output::Beat(beat) => {
-                    self.oracle.owns(&beat, self.now);
+                    if !self.net.is_mute(node) {
+                        self.oracle.owns(&beat, self.now);
+                    }
                     self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat));
                 }
                 Output::Down(delta) => self.send_delta(index, delta),
                 Output::ToGateway(gateway, message) => {
-                    self.oracle.answered(&message, self.now);
+                    if !self.net.is_mute(node) {
+                        self.oracle.answered(&message, self.now);
+                    }
                     if let Some(to) = index_of(&gateway.process) {
                         self.send(node, Node::Gateway(to), false, Packet::ToGateway(message));
                     }
@@ -255,7 +259,8 @@ impl World {
 
     fn send_delta(&mut self, index: usize, delta: Delta) {
         let life = self.coordinators[index].life;
-        self.oracle.published(&delta, index, life, self.now);
+        let heard = !self.net.is_mute(Node::Coordinator(index));
+        self.oracle.published(&delta, index, life, heard, self.now);
         self.note(|| format!("c{index} publishes {delta:?}"));
         let partition = delta.partition;
         let listens = move |world: &Self, to: Node| {
