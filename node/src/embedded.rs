@@ -97,6 +97,9 @@ impl From<GatewayError> for StartError {
     }
 }
 
+/// How long the start waits until requests over the bus are heard.
+const LISTENING: Duration = Duration::from_secs(2);
+
 /// The roles of one configuration, running. Dropping it ends them at once, as a crash would; [`Self::leave`] is the
 /// orderly way.
 #[derive(Debug)]
@@ -128,7 +131,10 @@ impl Embedded {
             let process = config.process()?;
             let parts =
                 Parts { process, placement: placement.clone(), bus, registry: &mut registry, extra: site };
-            Some(GatewayServer::start(config.gateway()?.clone(), parts)?)
+            let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
+            // A bus that is away does not keep the gateway from its clients.
+            let _ = tokio::time::timeout(LISTENING, gateway.listening()).await;
+            Some(gateway)
         } else {
             None
         };

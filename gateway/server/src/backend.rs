@@ -11,7 +11,7 @@ use herenow_protocol::message::ListRequest;
 use herenow_protocol::{Partition, UserId, frame, limit, subject};
 
 use crate::calls::{Asker, Question, reply_subject};
-use crate::inbox::pump;
+use crate::inbox::{Begun, pump};
 use crate::json;
 use crate::shard::Shard;
 
@@ -19,16 +19,16 @@ type Refused = (ErrorCode, String);
 type Take = fn(&Rc<Shard>, &[u8], &str) -> Result<(), Refused>;
 
 /// Answers `herenow.v1.get`.
-pub(crate) async fn get(shard: Rc<Shard>) {
-    pump(&shard, subject::GET, Some(subject::BACKEND_QUEUE), |shard, message, _| {
+pub(crate) async fn get(shard: Rc<Shard>, begun: Begun) {
+    pump(&shard, subject::GET, Some(subject::BACKEND_QUEUE), Some(begun), |shard, message, _| {
         serve(shard, message, take_get)
     })
     .await;
 }
 
 /// Answers `herenow.v1.set`.
-pub(crate) async fn set(shard: Rc<Shard>) {
-    pump(&shard, subject::SET, Some(subject::BACKEND_QUEUE), |shard, message, _| {
+pub(crate) async fn set(shard: Rc<Shard>, begun: Begun) {
+    pump(&shard, subject::SET, Some(subject::BACKEND_QUEUE), Some(begun), |shard, message, _| {
         serve(shard, message, take_set)
     })
     .await;

@@ -8,6 +8,7 @@ use herenow_bus::{Event, Message};
 use herenow_gateway_core::{BusEvent, Input};
 use herenow_protocol::{Now, Partition, subject};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::oneshot;
 
 use crate::shard::Shard;
 
@@ -18,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Feeds what owners say of a partition, until the task is aborted.
 pub(crate) async fn down(shard: Rc<Shard>, partition: Partition) {
-    pump(&shard, &subject::down(partition), None, |shard, message, now| {
+    pump(&shard, &subject::down(partition), None, None, |shard, message, now| {
         if let Some(delta) = shard.read(message) {
             shard.feed(Input::Down(delta), now);
         }
@@ -27,9 +28,9 @@ pub(crate) async fn down(shard: Rc<Shard>, partition: Partition) {
 }
 
 /// Feeds what is sent to this gateway.
-pub(crate) async fn messages(shard: Rc<Shard>) {
+pub(crate) async fn messages(shard: Rc<Shard>, begun: Begun) {
     let subject = subject::gateway(&shard.id);
-    pump(&shard, &subject, None, |shard, message, now| {
+    pump(&shard, &subject, None, Some(begun), |shard, message, now| {
         if let Some(message) = shard.read(message) {
             shard.feed(Input::Message(message), now);
         }
@@ -38,8 +39,8 @@ pub(crate) async fn messages(shard: Rc<Shard>) {
 }
 
 /// Feeds the coordinators' signs of life.
-pub(crate) async fn beats(shard: Rc<Shard>) {
-    pump(&shard, subject::COORDINATOR_BEATS, None, |shard, message, now| {
+pub(crate) async fn beats(shard: Rc<Shard>, begun: Begun) {
+    pump(&shard, subject::COORDINATOR_BEATS, None, Some(begun), |shard, message, now| {
         if let Some(beat) = shard.read(message) {
             shard.feed(Input::Beat(beat), now);
         }
@@ -75,16 +76,22 @@ pub(crate) async fn timer(shard: Rc<Shard>) {
     }
 }
 
+/// Told once a subscription is made: what is sent from then on arrives.
+pub(crate) type Begun = oneshot::Sender<()>;
+
 /// Takes messages of one subject, all that are ready in a turn; both clocks are read once for all of them.
 pub(crate) async fn pump(
     shard: &Rc<Shard>,
     subject: &str,
     queue: Option<&str>,
+    mut begun: Option<Begun>,
     take: impl Fn(&Rc<Shard>, &Message, Now),
 ) {
     loop {
         match shard.common.bus.subscribe(subject, queue).await {
             Ok(subscription) => {
+                // Nobody waits for it any more: then it is all the same.
+                let _ = begun.take().map(|begun| begun.send(()));
                 let mut batches = subscription.ready_chunks(BATCH);
                 while let Some(batch) = batches.next().await {
                     let now = shard.now();

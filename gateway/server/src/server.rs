@@ -21,11 +21,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::inbox::Begun;
 use crate::metrics::Metrics;
 use crate::rest::{self, Api};
 use crate::shard::{Common, Shard};
 use crate::{backend, calls, inbox, listener, tls};
 
+/// What a shard subscribes to at its start: its own messages, beats, and two kinds of requests.
+const SUBSCRIPTIONS: usize = 4;
 /// How often sizes are shown to metrics.
 const MEASURE: Duration = Duration::from_secs(1);
 /// What handlers wait for beyond the core's own patience.
@@ -75,6 +78,8 @@ pub struct GatewayServer {
 struct Running {
     drain: Option<oneshot::Sender<Duration>>,
     over: oneshot::Receiver<()>,
+    /// Each is told of one subscription that is made.
+    begun: Vec<oneshot::Receiver<()>>,
 }
 
 impl GatewayServer {
@@ -122,6 +127,14 @@ impl GatewayServer {
         self.address
     }
 
+    /// Waits until every shard hears coordinators and backends: what is asked over the bus from then on is answered.
+    pub async fn listening(&mut self) {
+        for begun in self.shards.iter_mut().flat_map(|shard| std::mem::take(&mut shard.begun)) {
+            // One that ended without it will be noticed by `failed`.
+            let _ = begun.await;
+        }
+    }
+
     /// Waits until a shard has ended that nobody asked to end; the process cannot go on without it.
     pub async fn failed(&mut self) {
         let _ = futures::future::select_all(self.shards.iter_mut().map(|shard| &mut shard.over)).await;
@@ -162,23 +175,25 @@ impl Start {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
         let (drain, drained) = oneshot::channel();
         let (ended, over) = oneshot::channel();
+        let (begin, begun): (Vec<_>, Vec<_>) =
+            std::iter::repeat_with(oneshot::channel).take(SUBSCRIPTIONS).unzip();
         let name = format!("gateway-{}", self.origin.gateway.shard);
         let run = move || {
             let local = LocalSet::new();
             let shard =
                 Shard::new(self.common.clone(), self.origin.clone(), self.placement.clone(), self.seed);
-            runtime.block_on(local.run_until(self.run(Rc::clone(&shard), drained)));
+            runtime.block_on(local.run_until(self.run(Rc::clone(&shard), begin, drained)));
             shard.end();
             drop(local);
             drop(ended);
         };
         std::thread::Builder::new().name(name).spawn(run).map_err(system)?;
-        Ok(Running { drain: Some(drain), over })
+        Ok(Running { drain: Some(drain), over, begun })
     }
 
     /// The life of a shard: all its tasks, until it is drained or the handle is dropped.
-    async fn run(self, shard: Rc<Shard>, drained: oneshot::Receiver<Duration>) {
-        let accept = match self.open(&shard) {
+    async fn run(self, shard: Rc<Shard>, begin: Vec<Begun>, drained: oneshot::Receiver<Duration>) {
+        let accept = match self.open(&shard, begin) {
             Ok(accept) => accept,
             Err(why) => return tracing::error!(%why, "shard cannot listen"),
         };
@@ -188,16 +203,18 @@ impl Start {
         }
     }
 
-    fn open(self, shard: &Rc<Shard>) -> io::Result<AbortHandle> {
+    fn open(self, shard: &Rc<Shard>, begin: Vec<Begun>) -> io::Result<AbortHandle> {
         spawn_local(inbox::events(Rc::clone(shard), self.common.bus.events()));
         let connected = self.common.bus.is_connected();
         let event = if connected { BusEvent::Connected } else { BusEvent::Disconnected };
         shard.feed(Input::Bus(event), shard.now());
-        spawn_local(inbox::messages(Rc::clone(shard)));
-        spawn_local(inbox::beats(Rc::clone(shard)));
+        let mut begin = begin.into_iter();
+        let mut begun = || begin.next().unwrap_or_else(|| oneshot::channel().0);
+        spawn_local(inbox::messages(Rc::clone(shard), begun()));
+        spawn_local(inbox::beats(Rc::clone(shard), begun()));
+        spawn_local(backend::get(Rc::clone(shard), begun()));
+        spawn_local(backend::set(Rc::clone(shard), begun()));
         spawn_local(inbox::timer(Rc::clone(shard)));
-        spawn_local(backend::get(Rc::clone(shard)));
-        spawn_local(backend::set(Rc::clone(shard)));
         spawn_local(measure(Rc::clone(shard)));
         let config = &self.common.config;
         let (sender, receiver) = mpsc::channel(config.caps.calls);
