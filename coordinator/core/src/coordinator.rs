@@ -420,7 +420,7 @@ impl Coordinator {
     }
 
     /// Notes that a gateway is alive; false when it is an earlier life of one.
-    fn hear(&mut self, origin: &Origin, now: Now) -> bool {
+    pub(crate) fn hear(&mut self, origin: &Origin, now: Now) -> bool {
         match self.gateways.hear(origin, now.mono) {
             Hearing::Same => true,
             Hearing::New => {
@@ -516,7 +516,7 @@ impl Coordinator {
             Up::Explain(request) => state.answer_explain(&self.id, &request, now.mono, &self.config, out),
             Up::List(request) if isolated => out.push(refuse_list(request)),
             Up::List(request) => state.answer_list(request, out),
-            Up::Interest(interest) => self.on_interest(interest, now.mono, out),
+            Up::Interest(interest) => self.on_interest(interest, now, out),
             Up::Audit(audit) if !isolated => self.on_audit(&audit, out),
             Up::Pull(_) | Up::Audit(_) => {}
         }

@@ -50,9 +50,9 @@ struct Told {
 
 impl Told {
     /// Nothing is known of what it was sent before: what it lacks of that it must find by a gap.
-    const fn new(origin: &Origin, gateway: GatewayId, published: u64) -> Self {
+    fn new(origin: &Origin, published: u64) -> Self {
         Self {
-            gateway,
+            gateway: origin.gateway.clone(),
             incarnation: origin.incarnation,
             seq: 0,
             complete: false,
@@ -124,6 +124,9 @@ impl Interests {
                 if let Some((_, next, so_far)) = &mut told.assembly {
                     *next = next.saturating_add(1);
                     so_far.extend(users);
+                    if so_far.len() > most {
+                        (told.assembly, told.complete, told.over) = (None, false, true);
+                    }
                 }
                 if last && let Some((seq, _, users)) = told.assembly.take() {
                     self.replace(index, seq, users);
@@ -244,7 +247,7 @@ impl Interests {
             }
             self.forget(&origin.gateway);
         }
-        let told = Told::new(origin, origin.gateway.clone(), self.published);
+        let told = Told::new(origin, self.published);
         let index = Index::try_from(self.told.insert(told)).unwrap_or(Index::MAX);
         self.names.insert(origin.gateway.clone(), index);
         index

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use herenow_protocol::message::{Advance, Advanced, Audit, Audited, Entry, GatewayBeat, Interest, ToGateway};
-use herenow_protocol::{CoordinatorId, GatewayId, MonoTime, Origin, Partition};
+use herenow_protocol::{CoordinatorId, GatewayId, MonoTime, Now, Origin, Partition};
 
 use crate::coordinator::Coordinator;
 use crate::interest::Heed;
@@ -36,8 +36,9 @@ impl Coordinator {
         self.by_user = by_user;
     }
 
-    pub(crate) fn on_interest(&mut self, interest: Interest, now: MonoTime, out: &mut Vec<Output>) {
-        if !self.by_user {
+    pub(crate) fn on_interest(&mut self, interest: Interest, now: Now, out: &mut Vec<Output>) {
+        // What an earlier life watched counts for nothing (I7).
+        if !self.by_user || !self.hear(&interest.origin, now) {
             return;
         }
         let (origin, most) = (interest.origin.clone(), self.config.max_watched_per_partition);
@@ -47,7 +48,7 @@ impl Coordinator {
             return;
         }
         let heed = state.interests.hear(interest, most);
-        self.heed(heed, &origin, partition, now, out);
+        self.heed(heed, &origin, partition, now.mono, out);
     }
 
     /// R4: what a gateway's beat says it has stated.

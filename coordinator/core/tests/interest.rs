@@ -176,6 +176,35 @@ fn one_watched_user_more_than_the_limit_and_everything_goes_to_everybody() {
 }
 
 #[test]
+fn a_set_in_pages_over_the_limit_is_given_up_before_its_last_page() {
+    let mut world = world(|config| config.max_watched_per_partition = 2);
+    let keys: Vec<UserKey> = ["bob", "eve", "kim"].map(|name| key(&world, name)).to_vec();
+    world.handle(interest(&world, 0, 1, whole(vec![])));
+    let page = |page, last, users: &[UserKey]| InterestBody::Whole { page, last, users: users.to_vec() };
+    world.handle(interest(&world, 1, 1, page(0, false, &keys[..2])));
+    world.handle(interest(&world, 1, 1, page(1, false, &keys[2..])));
+    world.handle(interest(&world, 1, 1, page(2, true, &[])));
+    world.advance_ms(300);
+    assert_eq!((world.core.stats().selective, world.core.stats().watched_users), (0, 0));
+}
+
+#[test]
+fn what_an_earlier_life_of_a_gateway_watched_counts_for_nothing() {
+    let mut world = world(|_| {});
+    told(&mut world);
+    let (bob, eve) = (key(&world, "bob"), key(&world, "eve"));
+    let earlier = interest(&world, 1, 2, InterestBody::Changes(vec![(eve, true)]));
+    world.gateways[1].reborn();
+    world.beat_of(1);
+    world.handle(interest(&world, 1, 1, whole(vec![bob])));
+    world.advance_ms(300);
+    world.out.clear();
+    world.handle(earlier);
+    assert_eq!((world.core.stats().selective, world.core.stats().watched_users), (1, 1));
+    assert_eq!(asked(&mut world), [""; 0]);
+}
+
+#[test]
 fn the_death_of_a_gateway_ends_its_interest() {
     let mut world = world(|config| config.gateway_timeout = support::secs(3));
     told(&mut world);

@@ -81,6 +81,8 @@ pub struct Gateway {
     pub(crate) statements: Vec<Statement>,
     /// Partitions with changes of that which wait.
     pub(crate) undisclosed: Vec<Partition>,
+    /// Those with changes that cannot wait for the next beat.
+    pub(crate) urgent: Vec<Partition>,
     pub(crate) pending: Pending,
     /// Since it was told to stop: the end of the window in which clients come back elsewhere.
     pub(crate) draining: Option<MonoTime>,
@@ -109,6 +111,7 @@ impl Gateway {
             views: placement.all().map(|_| View::default()).collect(),
             statements: placement.all().map(|_| Statement::default()).collect(),
             undisclosed: Vec::new(),
+            urgent: Vec::new(),
             uplink: Uplink::new(origin),
             config,
             placement,
@@ -157,7 +160,7 @@ impl Gateway {
             Input::Drain { within_ms } => self.drain(within_ms, now, out),
             Input::Leave => self.leave(now, out),
         }
-        self.flush_interest(false, out);
+        self.flush_urgent_interest(out);
         self.flush_reports(now.mono, out);
     }
 
@@ -197,7 +200,7 @@ impl Gateway {
         if digests {
             self.digest_due = now.after(self.config.digest_interval);
         }
-        self.flush_interest(true, out);
+        self.flush_interest(out);
         let views = &self.views;
         let beat = self.uplink.beat(|partition| epoch_of(views, partition), digests);
         out.push(Output::Beat(GatewayBeat { left: self.left, interests: self.interest_beats(), ..beat }));

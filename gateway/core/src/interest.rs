@@ -27,6 +27,8 @@ pub(crate) struct Statement {
     users: u32,
     digest: UsersDigest,
     waiting: Vec<(UserKey, bool)>,
+    /// It is among those with changes that wait.
+    listed: bool,
     /// The last user that was audited.
     audited: UserKey,
 }
@@ -93,36 +95,45 @@ impl Gateway {
         if statement.epoch != epoch || epoch == Epoch::NONE {
             return;
         }
-        if statement.waiting.is_empty() {
+        if !statement.listed {
+            statement.listed = true;
             self.undisclosed.push(partition);
         }
         statement.waiting.push((key, watched));
+        if (watched || statement.waiting.len() >= GONE_WAIT) && self.urgent.last() != Some(&partition) {
+            self.urgent.push(partition);
+        }
         statement.digest.toggle(key);
         statement.users =
             if watched { statement.users.saturating_add(1) } else { statement.users.saturating_sub(1) };
     }
 
-    /// Says what has changed: at once where somebody is watched anew, so that nothing is missed; with `all`, the rest too.
-    pub(crate) fn flush_interest(&mut self, all: bool, out: &mut Vec<Output>) {
-        if self.undisclosed.is_empty() {
-            return;
+    /// Says what cannot wait: where somebody is watched anew, so that nothing is missed. It is asked with every input,
+    /// heartbeats among them, and mostly there is nothing to say.
+    pub(crate) fn flush_urgent_interest(&mut self, out: &mut Vec<Output>) {
+        for partition in std::mem::take(&mut self.urgent) {
+            self.disclose(partition, out);
         }
+    }
+
+    /// Says all that has changed, with a beat.
+    pub(crate) fn flush_interest(&mut self, out: &mut Vec<Output>) {
+        self.urgent.clear();
         for partition in std::mem::take(&mut self.undisclosed) {
-            let origin = self.uplink.origin().clone();
-            let Some(statement) = self.statements.get_mut(partition.index()) else { continue };
-            let urgent = all
-                || statement.waiting.len() >= GONE_WAIT
-                || statement.waiting.iter().any(|(_, watched)| *watched);
-            if !urgent {
-                self.undisclosed.push(partition);
-                continue;
+            self.disclose(partition, out);
+            if let Some(statement) = self.statements.get_mut(partition.index()) {
+                statement.listed = false;
             }
-            for changes in std::mem::take(&mut statement.waiting).chunks(INTEREST_USERS) {
-                statement.seq += 1;
-                let body = InterestBody::Changes(changes.to_vec());
-                let (origin, epoch, seq) = (origin.clone(), statement.epoch, statement.seq);
-                out.push(Output::Up(Up::Interest(Interest { origin, partition, epoch, seq, body })));
-            }
+        }
+    }
+
+    fn disclose(&mut self, partition: Partition, out: &mut Vec<Output>) {
+        let Some(statement) = self.statements.get_mut(partition.index()) else { return };
+        for changes in std::mem::take(&mut statement.waiting).chunks(INTEREST_USERS) {
+            statement.seq += 1;
+            let body = InterestBody::Changes(changes.to_vec());
+            let (origin, epoch, seq) = (self.uplink.origin().clone(), statement.epoch, statement.seq);
+            out.push(Output::Up(Up::Interest(Interest { origin, partition, epoch, seq, body })));
         }
     }
 

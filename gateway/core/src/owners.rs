@@ -262,7 +262,7 @@ impl Gateway {
         let origin = self.uplink.origin().clone();
         let (partition, users) = (pull.partition, pull.users.clone());
         // Who is asked for is watched from now on: said before, nothing can change unheard in between.
-        self.flush_interest(false, out);
+        self.flush_urgent_interest(out);
         let message = Pull { origin, partition, request: number, users };
         self.stats.pulls += 1;
         out.push(Output::Up(Up::Pull(message)));

@@ -106,6 +106,24 @@ fn a_user_nobody_watches_any_more_is_stated_with_the_next_beat() {
 }
 
 #[test]
+fn heartbeats_hurry_nothing_and_so_many_who_are_gone_do_not_wait_for_the_beat() {
+    let mut world = World::with(|config| config.max_watches = 600);
+    let users = support::many(500);
+    world.open(0, "ana");
+    world.watched(0, 1, &users.iter().map(String::as_str).collect::<Vec<_>>());
+    world.owner.by_user = true;
+    world.beat();
+    world.out.clear();
+    let unwatch =
+        |users: &[String]| herenow_protocol::frame::ClientFrame::Unwatch { id: 2, users: users.to_vec() };
+    world.frame(0, unwatch(&users[..499]));
+    world.frame(0, support::heartbeat(None));
+    assert_eq!(stated(&mut world), []);
+    world.frame(0, unwatch(&users[499..]));
+    assert_eq!(stated(&mut world).len(), 1);
+}
+
+#[test]
 fn interest_that_was_lost_is_stated_again_and_what_was_missed_is_asked_for() {
     let mut world = world();
     world.out.clear();
