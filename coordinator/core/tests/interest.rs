@@ -183,6 +183,9 @@ fn a_set_in_pages_over_the_limit_is_given_up_before_its_last_page() {
     let page = |page, last, users: &[UserKey]| InterestBody::Whole { page, last, users: users.to_vec() };
     world.handle(interest(&world, 1, 1, page(0, false, &keys[..2])));
     world.handle(interest(&world, 1, 1, page(1, false, &keys[2..])));
+    world.out.clear();
+    world.handle(beat(&world, 1, 1, &keys));
+    assert_eq!(asked(&mut world), [""; 0], "what would not fit is not asked for");
     world.handle(interest(&world, 1, 1, page(2, true, &[])));
     world.advance_ms(300);
     assert_eq!((world.core.stats().selective, world.core.stats().watched_users), (0, 0));
