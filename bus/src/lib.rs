@@ -5,6 +5,8 @@
 //!
 //! Both implementations are held to `tests/conformance.rs`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use herenow_protocol::{Epoch, Partition};
@@ -27,6 +29,8 @@ pub const PAYLOAD_BYTES: usize = 1024 * 1024;
 pub const SUBJECT_BYTES: usize = 1024;
 /// Messages that wait in one subscription before the newest are dropped, unless told otherwise.
 pub const SUBSCRIPTION_MESSAGES: usize = 65_536;
+/// Longest that [`Bus::flush`] waits: a server that takes nothing keeps nobody from ending.
+pub const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// Events that a receiver may lag behind. One that lags further must take it for [`Event::Lossy`].
 pub const EVENTS: usize = 64;
 
@@ -96,6 +100,12 @@ pub trait Bus: Send + Sync {
 
     /// Tells what happens to the bus from now on.
     fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// Waits until what was published before has left this process, at most [`FLUSH_LIMIT`]. For a process that ends;
+    /// nothing else waits for the bus.
+    fn flush(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Whether messages get through now: what the last of [`Bus::events`] said, for those who came later.
     fn is_connected(&self) -> bool {

@@ -94,6 +94,32 @@ async fn a_killed_server_is_noticed_and_found_again() {
 }
 
 #[tokio::test]
+async fn what_was_published_before_a_flush_outlives_the_process() {
+    let server = NatsServer::start().await;
+    let here = connected(&to(&server)).await;
+    let mut bulk = here.subscribe("t.x", None).await.unwrap();
+    let mut beats = here.subscribe(subjects::GATEWAY_BEATS, None).await.unwrap();
+    let config = to(&server);
+    // A runtime of its own that ends is as a process that does: nothing of it runs on.
+    let ended = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bus = connected(&config).await;
+            for n in 0..100 {
+                bus.publish("t.x", n.to_string().into()).unwrap();
+            }
+            bus.publish(subjects::GATEWAY_BEATS, "last".into()).unwrap();
+            bus.flush().await;
+        });
+    });
+    for n in 0..100 {
+        assert_eq!(next(&mut bulk).await, n.to_string());
+    }
+    assert_eq!(next(&mut beats).await, "last");
+    ended.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_frozen_server_is_noticed_too() {
     let server = NatsServer::start().await;
     let bus = connected(&to(&server)).await;

@@ -102,12 +102,18 @@ const LISTENING: Duration = Duration::from_secs(2);
 
 /// The roles of one configuration, running. Dropping it ends them at once, as a crash would; [`Self::leave`] is the
 /// orderly way.
-#[derive(Debug)]
 pub struct Embedded {
     registry: Arc<Registry>,
     probe: Probe,
     gateway: Option<GatewayServer>,
     coordinator: Option<CoordinatorServer>,
+    bus: Arc<dyn Bus>,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
 }
 
 impl Embedded {
@@ -129,6 +135,7 @@ impl Embedded {
         };
         let gateway = if config.plays(Role::Gateway) {
             let process = config.process()?;
+            let bus = Arc::clone(&bus);
             let parts =
                 Parts { process, placement: placement.clone(), bus, registry: &mut registry, extra: site };
             let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
@@ -144,7 +151,7 @@ impl Embedded {
             coordinator: coordinator.as_ref().map(CoordinatorServer::watch),
             leaving: Arc::default(),
         };
-        Ok(Self { registry: Arc::new(registry), probe, gateway, coordinator })
+        Ok(Self { registry: Arc::new(registry), probe, gateway, coordinator, bus })
     }
 
     /// Where clients and backends connect; none without the role.
@@ -195,7 +202,7 @@ impl Embedded {
     }
 
     /// Leaves in order: clients are told to come back, spread over the window; when it is over, the partitions are
-    /// given away.
+    /// given away, and what was said last has left the process.
     pub async fn leave(self, window: Duration) {
         self.probe.leaving.store(true, Ordering::Relaxed);
         if let Some(gateway) = self.gateway {
@@ -204,6 +211,7 @@ impl Embedded {
         if let Some(coordinator) = self.coordinator {
             coordinator.drain().await;
         }
+        self.bus.flush().await;
     }
 }
 

@@ -496,7 +496,7 @@ pub struct GatewayBeat {
     pub origin: Origin,
     /// Its upward streams: those that ever carried a report.
     pub streams: Vec<StreamBeat>,
-    /// It is the last beat of this life: every client was told to come back elsewhere, and nothing follows.
+    /// It has left: every client was told to come back elsewhere, and nothing follows but a few more such beats.
     pub left: bool,
     /// What it has stated to owners that send by user.
     pub interests: Vec<InterestBeat>,

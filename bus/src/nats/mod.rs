@@ -26,7 +26,9 @@ pub use config::{ConfigError, NatsConfig, NatsTls, Secret};
 pub use epochs::NatsEpochs;
 use link::{Link, Links};
 
-use crate::{Bus, Event, Message, PAYLOAD_BYTES, PublishError, SubscribeError, Subscription, subject};
+use crate::{
+    Bus, Event, FLUSH_LIMIT, Message, PAYLOAD_BYTES, PublishError, SubscribeError, Subscription, subject,
+};
 
 /// How long a subscription may wait for room among the commands of its connection.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -112,6 +114,17 @@ impl Bus for NatsBus {
 
     fn events(&self) -> broadcast::Receiver<Event> {
         self.links.events()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, ()> {
+        async {
+            let links = [Link::Bulk, Link::Beats].into_iter().filter_map(|link| self.links.client(link));
+            let flushed = futures::future::join_all(links.map(Client::flush));
+            if tokio::time::timeout(FLUSH_LIMIT, flushed).await.is_err() {
+                tracing::warn!("the NATS server did not take everything that was published");
+            }
+        }
+        .boxed()
     }
 
     fn is_connected(&self) -> bool {

@@ -37,6 +37,21 @@ fn a_drain_ends_as_soon_as_everybody_has_left() {
 }
 
 #[test]
+fn that_it_has_left_is_said_more_than_once() {
+    use futures::StreamExt as _;
+    use herenow_bus::Bus as _;
+    use herenow_protocol::{codec, message::GatewayBeat, subject};
+    let server = server();
+    let mut beats = block_on(server.bus.subscribe(subject::GATEWAY_BEATS, None)).unwrap();
+    block_on(server.running.drain(Duration::from_millis(300)));
+    let mut farewells = 0;
+    while let Some(Some(beat)) = futures::FutureExt::now_or_never(beats.next()) {
+        farewells += usize::from(codec::decode::<GatewayBeat>(&beat.payload).unwrap().left);
+    }
+    assert!(farewells > 1, "one may be lost: {farewells}");
+}
+
+#[test]
 fn several_shards_share_one_port() {
     let server = server_with(|config| config.shards = 3);
     let mut sessions: Vec<_> = (0..20)
