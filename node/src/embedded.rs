@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
 use herenow_coordinator_server::{CoordinatorServer, Discard, Setup, Status, TransitionSink};
-use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError};
+use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError, Violations};
 use herenow_protocol::{Incarnation, Placement};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -125,10 +125,10 @@ impl Embedded {
         config.check()?;
         let placement = config.placement()?;
         let mut registry = Registry::default();
-        describe(&mut registry);
+        let violations = describe(&mut registry);
         let Wiring { bus, epochs, sink, site } = wiring;
         let coordinator = if config.plays(Role::Coordinator) {
-            let setup = coordinator_setup(&config, &placement)?;
+            let setup = coordinator_setup(&config, &placement, &violations)?;
             Some(CoordinatorServer::start(setup, Arc::clone(&bus), epochs, sink, &mut registry).await?)
         } else {
             None
@@ -136,8 +136,8 @@ impl Embedded {
         let gateway = if config.plays(Role::Gateway) {
             let process = config.process()?;
             let bus = Arc::clone(&bus);
-            let parts =
-                Parts { process, placement: placement.clone(), bus, registry: &mut registry, extra: site };
+            let placement = placement.clone();
+            let parts = Parts { process, placement, bus, registry: &mut registry, violations, extra: site };
             let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
             // A bus that is away does not keep the gateway from its clients.
             let _ = tokio::time::timeout(LISTENING, gateway.listening()).await;
@@ -215,7 +215,11 @@ impl Embedded {
     }
 }
 
-fn coordinator_setup(config: &Config, placement: &Placement) -> Result<Setup, StartError> {
+fn coordinator_setup(
+    config: &Config,
+    placement: &Placement,
+    violations: &Violations,
+) -> Result<Setup, StartError> {
     let mut rules = config.coordinator.clone();
     if config.cluster.bus == BusKind::Local {
         // Every gateway and every coordinator there can be is in this process: nobody to wait for.
@@ -228,6 +232,7 @@ fn coordinator_setup(config: &Config, placement: &Placement) -> Result<Setup, St
         incarnation: Incarnation::starting(crate::clock::wall(), random()?),
         placement: placement.clone(),
         seed: random()?,
+        violations: violations.clone(),
     })
 }
 
@@ -273,7 +278,12 @@ fn random() -> Result<u64, LoadError> {
         .map_err(|error| LoadError::new("the machine", format!("gives no random numbers: {error}")))
 }
 
-fn describe(registry: &mut Registry) {
+/// What is told of the process as a whole.
+fn describe(registry: &mut Registry) -> Violations {
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("herenow_build", "The program that runs", version);
+    let violations = Violations::default();
+    let help = "Invariants found broken, by id: a slip of a program, to be reported";
+    registry.register("herenow_invariant_violations", help, violations.clone());
+    violations
 }

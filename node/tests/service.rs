@@ -416,6 +416,13 @@ async fn metrics_count_and_name_nobody() {
     prometheus_client::encoding::text::encode(&mut text, &service.node.registry()).unwrap();
     assert!(text.contains("herenow_gateway_sessions"), "{text}");
     assert!(text.contains("herenow_coordinator_transitions_total{cause=\"connected\"} 2"), "{text}");
+    let violations: Vec<_> =
+        text.lines().filter(|line| line.starts_with("herenow_invariant_violations_total{")).collect();
+    for role in ["gateway", "coordinator"] {
+        let role = format!("role=\"{role}\"");
+        assert!(violations.iter().any(|line| line.contains(&role) && line.ends_with(" 0")), "{text}");
+    }
+    assert_eq!(text.matches("# HELP herenow_invariant_violations ").count(), 1, "one metric of both roles");
     assert!(!text.contains("-the-watche"), "{text}");
 }
 

@@ -12,5 +12,6 @@ mod server;
 mod sink;
 mod sources;
 
+pub use metrics::Violations;
 pub use server::{CoordinatorServer, Setup, StartError, Status};
 pub use sink::{Counting, Discard, TransitionSink};

@@ -14,6 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 type Label = [(&'static str, &'static str); 1];
+/// Invariants found broken, by labels: `role` and `invariant`. One metric of all roles of a process, which whoever
+/// starts them registers.
+pub type Violations = Family<Vec<(&'static str, String)>, Counter>;
 type Size = Gauge<u64, AtomicU64>;
 type Read = fn(&Stats) -> u64;
 
@@ -62,7 +65,7 @@ const VIOLATIONS: [(&str, Read); 2] =
 pub(crate) struct Metrics {
     sizes: [Size; SIZES.len()],
     counts: [Counter; COUNTS.len()],
-    violations: Family<Label, Counter>,
+    violations: Violations,
     transitions: Family<Label, Counter>,
     publish_failures: Family<Label, Counter>,
     oversized: Counter,
@@ -77,11 +80,11 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Makes the metrics and puts them into the registry under `herenow_coordinator_`.
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry, violations: Violations) -> Self {
         let made = Self {
             sizes: Default::default(),
             counts: Default::default(),
-            violations: Family::default(),
+            violations,
             transitions: Family::default(),
             publish_failures: Family::default(),
             oversized: Counter::default(),
@@ -104,8 +107,6 @@ impl Metrics {
         for ((name, help, _), count) in COUNTS.iter().zip(&self.counts) {
             to.register(*name, *help, count.clone());
         }
-        let help = "Invariants found broken, by id: a slip of a program, to be reported";
-        to.register("invariant_violations", help, self.violations.clone());
         to.register("transitions", "Transitions published, by cause", self.transitions.clone());
         to.register("publish_failures", "Messages the bus refused, by reason", self.publish_failures.clone());
         to.register("oversized_messages", "Messages over the limit, not sent", self.oversized.clone());
@@ -130,7 +131,8 @@ impl Metrics {
             count.inner().store(read(stats), Ordering::Relaxed);
         }
         for (invariant, read) in VIOLATIONS {
-            let count = self.violations.get_or_create(&[("invariant", invariant)]);
+            let labels = vec![("role", "coordinator".to_owned()), ("invariant", invariant.to_owned())];
+            let count = self.violations.get_or_create(&labels);
             count.inner().store(read(stats), Ordering::Relaxed);
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use crate::clock::Clock;
 use crate::execute::{Executor, known};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Violations};
 use crate::sink::TransitionSink;
 use crate::sources::{Sources, Stop};
 
@@ -36,6 +36,8 @@ pub struct Setup {
     pub placement: Placement,
     /// What every random choice is drawn from. Random in production.
     pub seed: u64,
+    /// Where it counts invariants found broken.
+    pub violations: Violations,
 }
 
 /// What a coordinator last said of itself.
@@ -81,7 +83,7 @@ impl CoordinatorServer {
         registry: &mut Registry,
     ) -> Result<Self, StartError> {
         setup.config.check().map_err(StartError::Config)?;
-        let metrics = Metrics::register(registry);
+        let metrics = Metrics::register(registry, setup.violations.clone());
         let (stop, stopped) = oneshot::channel();
         let (status, told) = watch::channel(Status::default());
         let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), stopped).await?;
@@ -146,7 +148,7 @@ impl Loop {
     fn new(setup: Setup, sources: Sources, executor: Executor) -> Self {
         let clock = Clock::start();
         let heartbeat = setup.config.heartbeat_interval;
-        let Setup { config, id, incarnation, placement, seed } = setup;
+        let Setup { config, id, incarnation, placement, seed, .. } = setup;
         Self {
             core: Coordinator::new(config, id, incarnation, placement, seed, clock.now()),
             clock,

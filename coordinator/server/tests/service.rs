@@ -47,6 +47,7 @@ fn setup(name: &str) -> Setup {
         incarnation: Incarnation(1),
         placement: placement(),
         seed: 7,
+        violations: Default::default(),
     }
 }
 

@@ -25,4 +25,5 @@ mod tls;
 mod wire;
 
 pub use config::Config;
+pub use metrics::Violations;
 pub use server::{GatewayServer, Parts, StartError};

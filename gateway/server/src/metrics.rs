@@ -21,11 +21,9 @@ struct Outcome {
     result: &'static str,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct Invariant {
-    invariant: &'static str,
-    shard: u16,
-}
+/// Invariants found broken, by labels: `role`, `invariant`, and the `shard` of a gateway. One metric of all roles of a
+/// process, which whoever starts them registers.
+pub type Violations = Family<Vec<(&'static str, String)>, Counter>;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Shard {
@@ -113,7 +111,7 @@ pub(crate) struct Metrics {
     sockets: Family<Shard, Gauge>,
     core_sizes: [Family<Shard, Gauge>; SIZES.len()],
     core_counts: [Family<Shard, Counter>; COUNTS.len()],
-    violations: Family<Invariant, Counter>,
+    violations: Violations,
     closes: Family<Code, Counter>,
     frame_errors: Family<Code, Counter>,
     request_errors: Family<Code, Counter>,
@@ -134,8 +132,8 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Makes the metrics and registers them as `herenow_gateway_…`.
-    pub(crate) fn register(registry: &mut Registry) -> Arc<Self> {
-        let metrics = Arc::new(Self::default());
+    pub(crate) fn register(registry: &mut Registry, violations: Violations) -> Arc<Self> {
+        let metrics = Arc::new(Self { violations, ..Self::default() });
         let registry = registry.sub_registry_with_prefix("herenow_gateway");
         metrics.register_sizes(registry);
         metrics.register_clients(registry);
@@ -151,8 +149,6 @@ impl Metrics {
         for ((name, help, _), metric) in COUNTS.iter().zip(&self.core_counts) {
             registry.register(*name, *help, metric.clone());
         }
-        let help = "Invariants found broken, by id: a slip of a program, to be reported";
-        registry.register("invariant_violations", help, self.violations.clone());
     }
 
     fn register_clients(&self, registry: &mut Registry) {
@@ -225,7 +221,12 @@ impl Metrics {
     pub(crate) fn sizes(&self, shard: u16, sockets: usize, stats: &Stats) {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (invariant, read) in VIOLATIONS {
-            let count = self.violations.get_or_create(&Invariant { invariant, shard });
+            let labels = vec![
+                ("role", "gateway".to_owned()),
+                ("invariant", invariant.to_owned()),
+                ("shard", shard.to_string()),
+            ];
+            let count = self.violations.get_or_create(&labels);
             count.inner().store(read(stats), Ordering::Relaxed);
         }
         let shard = Shard { shard };
@@ -246,7 +247,8 @@ mod tests {
     #[test]
     fn everything_registered_has_its_name_and_help() {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
+        let violations = Violations::default();
+        let metrics = Metrics::register(&mut registry, violations.clone());
         metrics.closed(CloseCode::TooBig);
         metrics.handshake(Handshake::Shed);
         metrics.sizes(1, 2, &Stats::default());
@@ -258,9 +260,11 @@ mod tests {
             "herenow_gateway_sockets{shard=\"1\"} 2",
             "herenow_gateway_socket_in_bytes_total 0",
             "herenow_gateway_stalls_total{shard=\"1\"} 0",
-            "herenow_gateway_invariant_violations_total{invariant=\"I1\",shard=\"1\"} 0",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        let labels = ["role:gateway", "invariant:I1", "shard:1"].map(|label| label.split_once(':').unwrap());
+        let labels: Vec<_> = labels.map(|(name, value)| (name, value.to_owned())).into();
+        assert!(violations.get(&labels).is_some());
     }
 }

@@ -22,7 +22,7 @@ use crate::auth::Verifier;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbox::Begun;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Violations};
 use crate::rest::{self, Api};
 use crate::shard::{Common, Shard};
 use crate::{backend, calls, inbox, listener, tls};
@@ -63,6 +63,8 @@ pub struct Parts<'a> {
     pub bus: Arc<dyn Bus>,
     /// Where metrics are registered, as `herenow_gateway_…`.
     pub registry: &'a mut Registry,
+    /// Where it counts invariants found broken.
+    pub violations: Violations,
     /// More routes on the public port, such as a demo page. Must have no fallback of its own.
     pub extra: Option<Router>,
 }
@@ -97,7 +99,7 @@ impl GatewayServer {
             clock: Clock::starting(),
             config: Arc::new(config),
             verifier: Arc::new(verifier),
-            metrics: Metrics::register(parts.registry),
+            metrics: Metrics::register(parts.registry, parts.violations),
             bus: parts.bus,
         };
         let fail = |why| StartError::Listen { address: listen, why };

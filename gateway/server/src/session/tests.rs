@@ -15,7 +15,7 @@ use crate::auth::Verifier;
 use crate::auth::tests::{good_verified, hs256_config};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Violations};
 use crate::shard::Common;
 
 fn shard(change: impl FnOnce(&mut Config)) -> Rc<Shard> {
@@ -25,7 +25,7 @@ fn shard(change: impl FnOnce(&mut Config)) -> Rc<Shard> {
         clock: Clock::starting(),
         verifier: Arc::new(Verifier::load(&config.auth).unwrap()),
         config: Arc::new(config),
-        metrics: Metrics::register(&mut Registry::default()),
+        metrics: Metrics::register(&mut Registry::default(), Violations::default()),
         bus: Arc::new(LocalBus::new()),
     };
     let gateway = GatewayId { process: ProcessId::new("test").unwrap(), shard: 0 };

@@ -74,6 +74,7 @@ fn a_wrong_setting_is_named_at_the_start() {
             placement: herenow_protocol::Placement::new(b"tests", 2),
             bus: std::sync::Arc::new(herenow_bus::LocalBus::new()),
             registry: &mut registry,
+            violations: Default::default(),
             extra: None,
         };
         herenow_gateway_server::GatewayServer::start(config, parts).unwrap_err().to_string()

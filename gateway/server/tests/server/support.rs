@@ -46,6 +46,7 @@ pub(crate) fn server_with(change: impl FnOnce(&mut Config)) -> Server {
         placement: Placement::new(b"tests", 2),
         bus: Arc::new(bus.clone()),
         registry: &mut registry,
+        violations: Default::default(),
         extra: None,
     };
     let running = GatewayServer::start(config, parts).unwrap();
