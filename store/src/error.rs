@@ -19,6 +19,35 @@ pub enum StoreError {
         /// How many there may be.
         limit: usize,
     },
+    /// A setting cannot be used.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The key within the settings of the engine.
+        key: &'static str,
+        /// What is wrong with its value, without the value where it may be secret.
+        reason: String,
+    },
+    /// The server does not let this user in, or not do what is needed.
+    #[error("{server}: refuses: {reason}; check the user, its password and its rights")]
+    Denied {
+        /// Which server.
+        server: String,
+        /// What it says.
+        reason: String,
+    },
+    /// The tables of the server are not those that this program reads.
+    #[error(
+        "{server}: has schema {found}, this program reads {wanted}; start the version that made it, or another \
+             database"
+    )]
+    Schema {
+        /// Which server.
+        server: String,
+        /// The schema that it has.
+        found: String,
+        /// The schema that this program reads.
+        wanted: u32,
+    },
     /// No room is left for it.
     #[error("{}: no space is left on the device; free some, or move the store", .0.display())]
     NoSpace(PathBuf),
@@ -66,6 +95,9 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::Full(_) => "full",
             Self::TooMany { .. } => "too_many",
+            Self::Setting { .. } => "setting",
+            Self::Denied { .. } => "denied",
+            Self::Schema { .. } => "schema",
             Self::NoSpace(_) => "no_space",
             Self::NotWritable { .. } => "not_writable",
             Self::Locked(_) => "locked",

@@ -11,9 +11,16 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version, WallTime};
 
 mod activity;
+#[cfg(feature = "redis")]
+mod clock;
+mod codec;
 mod embedded;
 mod error;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -21,6 +28,10 @@ pub use activity::{ActivityRecord, Span};
 pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
+#[cfg(feature = "redis")]
+pub use redis::{CacheCounts, Cached, RedisConfig};
+#[cfg(feature = "redis")]
+pub use server::{Secret, Tls};
 
 /// Most records of one [`StatusStore::put_batch`], keys of one [`StatusStore::get_many`] or
 /// [`StatusStore::erase`], entries of one [`ActivityLog::append_batch`].

@@ -56,6 +56,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     websockets(workspace)?;
     install(workspace, &CARGO_DENY)?;
     chromium(workspace)?;
+    servers(workspace);
     node_packages(workspace)
 }
 
@@ -146,6 +147,22 @@ fn chromium(workspace: &Workspace) -> Result<()> {
     }
     let what = format!("Chromium at {CHROMIUM} (or name a browser of its kind in {CHROMIUM_ENV})");
     apt(workspace, &["chromium"], &what)
+}
+
+/// Servers of stores: the program that tests look for, where Debian puts it, and the package.
+const SERVERS: [(&str, &str, &str); 1] = [("redis-server", "/usr/bin", "redis-server")];
+
+/// Installs the servers that the tests of stores start. Without one, those tests say that they were skipped.
+fn servers(workspace: &Workspace) {
+    for (program, place, package) in SERVERS {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&path).chain([place.into()]);
+        if !places.any(|place| place.join(program).is_file())
+            && let Err(error) = apt(workspace, &[package], program)
+        {
+            println!("warning: the tests that need {program} will be skipped: {error:#}");
+        }
+    }
 }
 
 /// Installs Debian packages when that is possible, and otherwise says what is missing.

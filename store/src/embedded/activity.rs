@@ -3,9 +3,9 @@
 use futures::future::BoxFuture;
 use herenow_protocol::{UserKey, WallTime};
 
-use super::codec::{day_of_user, read_day, read_entry, write_entry};
 use super::{Embedded, Inner, Tables, lock};
 use crate::activity::day;
+use crate::codec::{day_of_user, read_day, read_entry, write_entry};
 use crate::error::at_most;
 use crate::{ActivityLog, ActivityRecord, BATCH, PAGE, Span, StoreError};
 

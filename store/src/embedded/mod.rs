@@ -13,7 +13,6 @@ use herenow_protocol::Placement;
 use crate::StoreError;
 
 mod activity;
-mod codec;
 mod failure;
 mod format;
 mod status;

@@ -4,8 +4,8 @@ use futures::future::BoxFuture;
 use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version};
 
-use super::codec::{read_key, read_record, write_erased, write_record, written};
 use super::{Embedded, Inner, Tables, lock};
+use crate::codec::{read_key, read_record, write_erased, write_record, written};
 use crate::error::at_most;
 use crate::{BATCH, KeyRange, PAGE, Page, StatusStore, StoreError, Written};
 

@@ -1,4 +1,4 @@
-//! How records are written: keys and versions in the order of bytes, the rest by postcard.
+//! How every engine writes records: keys and versions in the order of bytes, the rest by postcard.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use crate::activity::day;
 use crate::{ActivityRecord, StoreError};
 
 /// Bytes of a version.
-const VERSION: usize = 16;
+pub(crate) const VERSION: usize = 16;
 /// Bytes of the day before a key in the history.
-pub(super) const DAY: usize = 4;
+pub(crate) const DAY: usize = 4;
 
 type Body<'a> = (&'a UserId, &'a Seen, &'a Manual, &'a Api, &'a [KeptSession]);
 type OwnBody = (UserId, Seen, Manual, Api, Vec<KeptSession>);
@@ -22,37 +22,37 @@ type Manual = Option<KeptClaim<ManualStatus>>;
 type Api = Option<KeptClaim<ApiStatus>>;
 
 /// Sixteen bytes that order as versions do.
-fn version_bytes(version: Version) -> [u8; VERSION] {
+pub(crate) fn version_bytes(version: Version) -> [u8; VERSION] {
     let Version { epoch, n } = version;
     let all = u128::from(epoch.counter) << 96 | u128::from(epoch.nonce) << 64 | u128::from(n);
     all.to_be_bytes()
 }
 
-fn read_version(bytes: [u8; VERSION]) -> Version {
+pub(crate) fn read_version(bytes: [u8; VERSION]) -> Version {
     let [a, b, c, d, e, f, g, h, n @ ..] = bytes;
     let epoch = Epoch { counter: u32::from_be_bytes([a, b, c, d]), nonce: u32::from_be_bytes([e, f, g, h]) };
     Version { epoch, n: u64::from_be_bytes(n) }
 }
 
 /// A record's value. One that has a version and no more is an erased user's.
-pub(super) fn write_record(record: &Record) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn write_record(record: &Record) -> Result<Vec<u8>, StoreError> {
     let body: Body<'_> = (&record.user, &record.seen, &record.manual, &record.api, &record.virtual_sessions);
     let value = version_bytes(record.written).to_vec();
     postcard::to_extend(&body, value).map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 /// An erased user's value.
-pub(super) fn write_erased(version: Version) -> Vec<u8> {
+pub(crate) fn write_erased(version: Version) -> Vec<u8> {
     version_bytes(version).to_vec()
 }
 
 /// The version of a value.
-pub(super) fn written(path: &Path, value: &[u8]) -> Result<Version, StoreError> {
+pub(crate) fn written(path: &Path, value: &[u8]) -> Result<Version, StoreError> {
     value.first_chunk().copied().map(read_version).ok_or_else(|| unreadable(path))
 }
 
 /// The record of a value; `None` for an erased user's.
-pub(super) fn read_record(path: &Path, key: UserKey, value: &[u8]) -> Result<Option<Record>, StoreError> {
+pub(crate) fn read_record(path: &Path, key: UserKey, value: &[u8]) -> Result<Option<Record>, StoreError> {
     let (version, body) = value.split_first_chunk().ok_or_else(|| unreadable(path))?;
     if body.is_empty() {
         return Ok(None);
@@ -64,17 +64,17 @@ pub(super) fn read_record(path: &Path, key: UserKey, value: &[u8]) -> Result<Opt
 }
 
 /// A key of a table, as a user's.
-pub(super) fn read_key(path: &Path, bytes: &[u8]) -> Result<UserKey, StoreError> {
+pub(crate) fn read_key(path: &Path, bytes: &[u8]) -> Result<UserKey, StoreError> {
     bytes.try_into().map(UserKey::from_bytes).map_err(|_| unreadable(path))
 }
 
 /// What begins the keys of a user's entries on a day.
-pub(super) fn day_of_user(day: u32, key: UserKey) -> Vec<u8> {
+pub(crate) fn day_of_user(day: u32, key: UserKey) -> Vec<u8> {
     [day.to_be_bytes().as_slice(), &key.to_bytes()].concat()
 }
 
 /// An entry's key and value.
-pub(super) fn write_entry(entry: &ActivityRecord) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+pub(crate) fn write_entry(entry: &ActivityRecord) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
     let mut key = day_of_user(day(entry.at), entry.key);
     key.extend(entry.at.as_millis().to_be_bytes());
     key.extend(version_bytes(entry.version));
@@ -83,7 +83,7 @@ pub(super) fn write_entry(entry: &ActivityRecord) -> Result<(Vec<u8>, Vec<u8>), 
 }
 
 /// The entry of a key and a value.
-pub(super) fn read_entry(path: &Path, key: &[u8], value: &[u8]) -> Result<ActivityRecord, StoreError> {
+pub(crate) fn read_entry(path: &Path, key: &[u8], value: &[u8]) -> Result<ActivityRecord, StoreError> {
     let parts = || {
         let (user, rest) = key.get(DAY..)?.split_first_chunk()?;
         let (at, rest) = rest.split_first_chunk()?;
@@ -97,7 +97,7 @@ pub(super) fn read_entry(path: &Path, key: &[u8], value: &[u8]) -> Result<Activi
 }
 
 /// The day that a key of the history begins with.
-pub(super) fn read_day(path: &Path, key: &[u8]) -> Result<u32, StoreError> {
+pub(crate) fn read_day(path: &Path, key: &[u8]) -> Result<u32, StoreError> {
     key.first_chunk().map(|day| u32::from_be_bytes(*day)).ok_or_else(|| unreadable(path))
 }
 
@@ -140,7 +140,7 @@ mod tests {
         assert!(order.iter().all(|version| read_version(version_bytes(*version)) == *version));
     }
 
-    /// Whoever changes these bytes makes a new [`super::super::FORMAT`], and reads the old one.
+    /// Whoever changes these bytes makes a new [`crate::FORMAT`], and reads the old one.
     #[test]
     fn what_is_on_the_disk_of_format_1() {
         let bytes = write_record(&record()).unwrap();
