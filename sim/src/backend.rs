@@ -187,6 +187,7 @@ impl World {
     /// Answers that do not come are asked for again; now and then it looks whether an end was lost.
     pub(crate) fn backend_tick(&mut self) {
         self.backend_ticks += 1;
+        self.ask_over_rest();
         let partitions: Vec<Partition> = self.placement.all().collect();
         for partition in partitions {
             let copy = self.copies.entry(partition).or_default();

@@ -19,6 +19,7 @@ mod oracle;
 mod people;
 mod plan;
 mod process;
+mod questions;
 mod strike;
 mod timeline;
 mod world;

@@ -9,6 +9,7 @@ use herenow_protocol::{Activity, CoordinatorId, Epoch, Incarnation, Partition, P
 
 use crate::client::{Client, Link};
 use crate::ledger::Ledger;
+use crate::questions::Leaves;
 use crate::timeline::Timeline;
 use crate::world::Ghosts;
 
@@ -51,6 +52,8 @@ pub struct Oracle {
     graced: BTreeMap<usize, (u64, usize)>,
     /// Gateways that left in order: only owners know whom they sent elsewhere.
     left: BTreeSet<usize>,
+    /// How people left.
+    pub(crate) leaves: Leaves,
     /// What did not hold.
     pub violations: Vec<Violation>,
     /// Transitions that watchers saw.
@@ -62,7 +65,7 @@ impl Oracle {
         Self { timeline, ..Self::default() }
     }
 
-    fn fail(&mut self, invariant: &'static str, at: u64, what: String) {
+    pub(crate) fn fail(&mut self, invariant: &'static str, at: u64, what: String) {
         if self.violations.len() < 20 {
             self.violations.push(Violation { invariant, at, what });
         }
@@ -131,6 +134,15 @@ impl Oracle {
 
     fn is_calm(&self, gateway: usize, now: u64) -> bool {
         self.disturbed.get(&gateway).is_none_or(|at| at + GATEWAY_CALM_MS < now)
+    }
+
+    /// Whether nothing has happened to any gateway since a moment, nor shortly before it.
+    pub(crate) fn are_calm_since(&self, at: u64) -> bool {
+        self.disturbed.keys().all(|gateway| self.is_calm(*gateway, at))
+    }
+
+    pub(crate) fn is_certain(&self, gateway: usize, user: usize, told: &Presence, now: u64) -> bool {
+        self.timeline.may_be_certain(gateway, user, told, 0, now)
     }
 
     /// I2: within an epoch of a partition one life of one coordinator publishes. What nobody can hear is not its word.

@@ -3,6 +3,7 @@
 use herenow_client_core as sdk;
 use herenow_gateway_core as gateway;
 use herenow_gateway_core::{Grants, Opening, Slot, Viewer};
+use herenow_protocol::code::CloseCode;
 use herenow_protocol::frame::{ClientFrame, ServerFrame};
 use herenow_protocol::message::Ending;
 use herenow_protocol::{Activity, DeviceKind, Presence, UserId, WallTime};
@@ -70,12 +71,16 @@ impl World {
                 self.sdk(index, sdk::Input::Closed(sdk::Closure::Lost(sdk::Failure::lost())));
             }
             Step::Bye(away) => {
-                self.oracle.no_grace(self.clients[index].user);
+                let user = self.clients[index].user;
+                self.oracle.no_grace(user);
+                self.oracle.leaves.in_order(user, self.now);
                 self.sdk(index, sdk::Input::Bye);
                 return Some(away.max(2_500));
             }
             Step::Vanish(away) => {
-                self.oracle.no_grace(self.clients[index].user);
+                let user = self.clients[index].user;
+                self.oracle.no_grace(user);
+                self.oracle.leaves.lost(user, self.now);
                 self.stop_client(index);
                 self.clients[index].mute = true;
                 self.stirred = true;
@@ -306,7 +311,9 @@ impl World {
     /// A connection breaks, and the gateway hears of it at once: the user is given grace.
     fn break_off(&mut self, index: usize) {
         if let Link::Open { gateway, since, .. } = self.clients[index].link {
-            self.oracle.grace(self.clients[index].user, gateway, since, self.now);
+            let user = self.clients[index].user;
+            self.oracle.grace(user, gateway, since, self.now);
+            self.oracle.leaves.lost(user, self.now);
             self.part(index);
         }
     }
@@ -355,6 +362,9 @@ impl World {
 
     pub(crate) fn lose_link(&mut self, index: usize, code: Option<u16>) {
         let client = &mut self.clients[index];
+        if code != Some(CloseCode::Normal.number()) {
+            self.oracle.leaves.lost(client.user, self.now);
+        }
         client.link = Link::Away;
         client.mute = false;
         self.stirred = true;

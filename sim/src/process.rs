@@ -309,7 +309,8 @@ impl World {
                 Output::ClaimDone(ticket, outcome) => {
                     self.oracle.ledger.told(ticket.0, outcome.is_ok(), self.now);
                 }
-                Output::Verify { .. } | Output::Answered(..) | Output::Explained(..) => {}
+                Output::Answered(_, users) => self.answered_over_rest(index, &users),
+                Output::Verify { .. } | Output::Explained(..) => {}
             }
         }
         let due = self.gateways[index].core.as_ref().and_then(gateway::Gateway::poll_timeout);

@@ -32,6 +32,7 @@ impl World {
             Fault::Freeze(node, span) => self.freeze(node, span),
             Fault::Cut(node, out, inward, span) => self.cut(node, out, inward, span),
             Fault::Loss(loss, span) => {
+                self.oracle.leaves.rough(self.now + span);
                 self.net.loss = loss;
                 self.net.doubling = loss / 2.0;
                 self.at((self.now + span).min(self.storm_ends()), Event::Heal(Heal::Loss));
@@ -49,10 +50,14 @@ impl World {
             }
             Fault::Standstill(span) => self.stand_still(span),
             Fault::Lag(node, by, span) => {
+                self.oracle.leaves.rough(self.now + span);
                 self.net.lags.insert(node, (by, (self.now + span).min(self.storm_ends())));
             }
             Fault::Sever(from, to, both, span) => self.sever(from, to, both, span),
-            Fault::Shuffle(span) => self.net.shuffled_until = (self.now + span).min(self.storm_ends()),
+            Fault::Shuffle(span) => {
+                self.oracle.leaves.rough(self.now + span);
+                self.net.shuffled_until = (self.now + span).min(self.storm_ends());
+            }
             Fault::ArbiterUnsure(span) => {
                 self.arbiter_unsure_until = (self.now + span).min(self.storm_ends());
             }

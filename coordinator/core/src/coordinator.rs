@@ -2,10 +2,13 @@
 
 use herenow_protocol::code::ErrorCode;
 use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, StreamBeat, Sync, ToGateway, Up};
-use herenow_protocol::{CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement};
+use herenow_protocol::time::millis;
+use herenow_protocol::{
+    CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
+};
 
 use crate::fading::Pace;
-use crate::gateways::{Gateways, Hearing};
+use crate::gateways::{Gateways, Hearing, MASS_SILENCE};
 use crate::listening::Listening;
 use crate::moving::{ending, moving_until};
 use crate::ownership::Ownership;
@@ -89,6 +92,8 @@ pub struct Coordinator {
     was_isolated: bool,
     listening: Listening,
     frozen: bool,
+    /// When it was last sure of what it hears.
+    sure_at: WallTime,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
@@ -122,6 +127,7 @@ impl Coordinator {
             was_isolated: false,
             listening: Listening::new(now.mono),
             frozen: false,
+            sure_at: now.wall,
             draining: false,
             by_user: false,
             pace: Pace::new(now.mono),
@@ -234,6 +240,8 @@ impl Coordinator {
         self.let_go(now);
         self.frozen = self.gateways.frozen(now.mono, &self.config);
         if !self.frozen {
+            let unnoticed = millis(self.config.dead_after.max(MASS_SILENCE));
+            self.sure_at = WallTime::from_millis(now.wall.as_millis().saturating_sub(unnoticed));
             self.lapse_dead(now);
         }
         self.repair(now.mono, out);
@@ -266,7 +274,7 @@ impl Coordinator {
         self.beat_due = now.after(self.config.heartbeat_interval);
         // One who is deaf may still be heard. It vouches for nothing, and leaves its partitions to who can hear.
         let isolated = self.peers.isolated(now);
-        let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user) };
+        let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user, self.frozen) };
         if !isolated {
             self.level_streams(out);
         }
@@ -307,10 +315,11 @@ impl Coordinator {
         isolated
     }
 
-    /// Takes nothing for complete until each gateway has confirmed it.
+    /// R7: takes nothing for complete, nor for true, until each gateway has confirmed it.
     fn doubt(&mut self) {
         for state in self.ownership.all_owned() {
             state.settled = false;
+            state.sure_at.get_or_insert(self.sure_at);
             for stream in state.streams.values_mut() {
                 stream.confirmed = false;
             }
@@ -488,6 +497,9 @@ impl Coordinator {
                 let stream = state.streams.get(&origin.gateway);
                 stream.is_some_and(|s| s.synced && s.confirmed && s.incarnation == origin.incarnation)
             });
+            if complete {
+                state.sure_at = None;
+            }
             let mourned = now.mono >= state.hold_until;
             if complete && mourned && knows_all {
                 state.settle(now, &self.config);
@@ -510,7 +522,10 @@ impl Coordinator {
         match up {
             Up::Report(report) => self.on_report(report, now, out),
             Up::Sync(sync) => self.on_sync(sync, now, out),
-            Up::Pull(pull) if !isolated => state.answer_pull(&self.id, pull, out),
+            Up::Pull(pull) if !isolated => {
+                let sure_at = Some(self.sure_at).filter(|_| self.frozen);
+                state.answer_pull(&self.id, pull, sure_at, out);
+            }
             Up::Claim(request) if isolated => out.push(refuse_claim(&request, ErrorCode::Unavailable)),
             Up::Claim(request) => state.answer_claim(request, now, &self.config, out),
             Up::Explain(request) => state.answer_explain(&self.id, &request, now.mono, &self.config, out),

@@ -9,7 +9,7 @@ use herenow_protocol::{GatewayId, Incarnation, MonoTime, Origin};
 use crate::Config;
 
 /// How soon after one another gateways must fall silent for it to look like one cause.
-const MASS_SILENCE: Duration = Duration::from_millis(1_500);
+pub(crate) const MASS_SILENCE: Duration = Duration::from_millis(1_500);
 /// Fewer processes than this cannot tell a majority's silence from one death.
 const MASS_SILENCE_PROCESSES: usize = 3;
 

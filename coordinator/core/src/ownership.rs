@@ -87,13 +87,14 @@ impl Ownership {
     }
 
     /// What a beat says of them.
-    pub(crate) fn beat(&self, by_user: bool) -> Vec<OwnedBeat> {
+    pub(crate) fn beat(&self, by_user: bool, doubts: bool) -> Vec<OwnedBeat> {
         self.view_owned()
             .map(|state| OwnedBeat {
                 partition: state.partition,
                 epoch: state.epoch,
                 n: state.outbox.published,
                 settled: state.settled,
+                doubts: doubts || state.doubts_since().is_some(),
                 by_user,
             })
             .collect()

@@ -9,7 +9,7 @@ use herenow_protocol::api::{Cause, Change};
 use herenow_protocol::message::{Ended, Ending, Entry, SessionChange, SessionRecord, Shown};
 use herenow_protocol::{
     DeviceId, Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId,
-    UserKey, Version,
+    UserKey, Version, WallTime,
 };
 
 use crate::derive::{Derived, Rule, derive};
@@ -30,6 +30,10 @@ pub(crate) struct PartitionState {
     pub(crate) n: u64,
     /// R8: offline may be stated.
     pub(crate) settled: bool,
+    /// R7: when this owner was last sure of what it has, if it doubts that now.
+    pub(crate) sure_at: Option<WallTime>,
+    /// R8: since when somebody is shown as there who is not, as far as is known: that waits until all are heard.
+    held_since: Option<WallTime>,
     /// Not to be settled before: a gateway is gone whose sessions this owner never heard of, and they may be in grace.
     pub(crate) hold_until: MonoTime,
     /// Since when another coordinator should own it.
@@ -64,6 +68,8 @@ impl PartitionState {
             epoch,
             n: 0,
             settled: false,
+            sure_at: None,
+            held_since: None,
             hold_until: now,
             misplaced_since: None,
             users: HashMap::new(),
@@ -260,6 +266,8 @@ impl PartitionState {
         set_timer(&mut self.timers, user, key);
         let derived = derive(&user.sessions, &user.claims, config.publish_devices, now.mono);
         if !self.settled && is_negative(&derived) {
+            let shown = user.public.n > 0 && user.public.status != derived.public.status;
+            self.held_since = self.held_since.or(Some(now.wall).filter(|_| shown));
             return;
         }
         if !turn && self.fading.takes(key, user, &derived, cause) {
@@ -303,9 +311,15 @@ impl PartitionState {
         self.timers.first().map(|(due, _)| *due)
     }
 
+    /// When all that it tells was last so, as far as it knows; none: it is so now.
+    pub(crate) fn doubts_since(&self) -> Option<WallTime> {
+        self.sure_at.into_iter().chain(self.held_since).min()
+    }
+
     /// R8: every gateway is heard, so absence means something. Says now what was held back.
     pub(crate) fn settle(&mut self, now: Now, config: &Config) {
         self.settled = true;
+        (self.sure_at, self.held_since) = (None, None);
         let mut keys: Vec<UserKey> = self.users.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {

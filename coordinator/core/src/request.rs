@@ -20,7 +20,14 @@ use crate::{Config, Output};
 
 impl PartitionState {
     /// Answers with full values at the present number. While unsettled, whoever would be offline is left out.
-    pub(crate) fn answer_pull(&self, from: &CoordinatorId, pull: Pull, out: &mut Vec<Output>) {
+    /// `sure_at`: when the coordinator was last sure of what it hears, if it is not now.
+    pub(crate) fn answer_pull(
+        &self,
+        from: &CoordinatorId,
+        pull: Pull,
+        sure_at: Option<WallTime>,
+        out: &mut Vec<Output>,
+    ) {
         let stated = |user: &User| self.settled || user.public.n > 0;
         let known =
             |key: &UserKey| self.users.get(key).filter(|user| stated(user)).map(|user| user.entry(*key));
@@ -35,6 +42,7 @@ impl PartitionState {
                 epoch: self.epoch,
                 n: self.n,
                 settled: self.settled,
+                as_of: self.doubts_since().into_iter().chain(sure_at).min(),
                 request: pull.request,
                 page: u16::try_from(page).unwrap_or(u16::MAX),
                 last: page + 1 == pages,

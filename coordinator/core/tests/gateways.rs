@@ -260,8 +260,13 @@ fn when_most_gateways_fall_silent_at_once_none_is_taken_for_dead_for_a_while() {
     world.advance(secs(8));
     assert!(world.core.stats().frozen);
     assert_eq!(world.core.stats().lapsed_gateways, 0);
+    let doubts =
+        |world: &mut World| (world.beats().last().unwrap().owned[0].doubts, world.pull(&["ana"])[0].as_of);
+    let (beat, as_of) = doubts(&mut world);
+    assert!(beat && as_of.is_some_and(|at| at < world.wall(0)) && world.settled(), "it doubts its own ears");
     world.advance(secs(5));
     assert!(!world.core.stats().frozen, "the freeze ends by itself");
+    assert_eq!(doubts(&mut world), (false, None));
     assert_eq!(world.core.stats().lapsed_gateways, 2);
     world.advance(secs(11));
     assert_eq!(world.told(), [Status::Offline]);
@@ -346,12 +351,14 @@ fn only_good_news_is_told_before_an_owner_settles_and_the_rest_then() {
     world.open(0, 4, "dan", Activity::Idle);
     world.close(0, 1, Ending::Bye);
     world.activity(0, 2, Activity::Idle);
+    let left_at = world.wall(0);
     world.advance_ms(100);
     let seen: Vec<_> = world.transitions().into_iter().map(|t| t.presence.user_id.to_string()).collect();
     assert_eq!(seen, ["cy"], "who is idle or gone here may be active at the other gateway");
     assert_eq!(world.status("ana"), Status::Online, "as it was told last");
     assert_eq!(world.public("dan"), None, "not stated");
     let pages = world.pull(&["dan", "nobody"]);
+    assert_eq!(pages[0].as_of, Some(left_at), "ana is told as there, and has left");
     assert!(!pages[0].settled && pages[0].entries.is_empty());
     world.gateways[other].answers = true;
     world.advance_ms(700);
@@ -361,6 +368,7 @@ fn only_good_news_is_told_before_an_owner_settles_and_the_rest_then() {
         .map(|t| (t.presence.user_id.to_string(), t.presence.status))
         .collect();
     told.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(world.pull(&["ana"])[0].as_of, None);
     let expected = [("ana", Status::Offline), ("bob", Status::Idle), ("dan", Status::Idle)];
     let expected: Vec<_> = expected.into_iter().map(|(name, status)| (name.to_owned(), status)).collect();
     assert_eq!(told, expected);

@@ -315,6 +315,31 @@ fn who_hears_itself_again_recovers_without_telling_anybody_wrong_things() {
 }
 
 #[test]
+fn who_was_cut_off_doubts_what_it_has_until_each_gateway_confirms_it() {
+    let mut world = World::new();
+    world.open(0, 1, "ana", Activity::Active);
+    world.advance_ms(2_000);
+    assert_eq!(world.pull(&["ana"])[0].as_of, None);
+    let sure_at = world.wall(0);
+    world.echo = false;
+    world.gateways[0].beats = false;
+    world.advance(secs(30));
+    world.echo = true;
+    world.advance_ms(300);
+    world.out.clear();
+    let page = world.pull(&["ana"]).remove(0);
+    let as_of = page.as_of.unwrap();
+    assert!(page.entries.len() == 1 && as_of <= sure_at && sure_at.as_millis() - as_of.as_millis() <= 1_750);
+    world.out.clear();
+    world.advance_ms(250);
+    assert!(world.beats().last().unwrap().owned[0].doubts);
+    world.beat_of(0);
+    world.advance_ms(250);
+    assert_eq!(world.pull(&["ana"])[0].as_of, None, "though others may have come that it has not heard");
+    assert!(!world.beats().last().unwrap().owned[0].doubts);
+}
+
+#[test]
 fn while_cut_off_time_does_not_turn_in_a_loop() {
     let mut world = World::new();
     world.open(0, 1, "ana", Activity::Active);
@@ -336,8 +361,14 @@ fn a_process_that_stood_still_trusts_only_a_beat_that_it_sends_afterwards() {
     let number = old.map_or(2, |beat| beat.number);
     world.ms += 20_000;
     // What piled up meanwhile is read first: its own beat from before.
-    let owned =
-        vec![OwnedBeat { partition: PARTITION, epoch: world.epoch(), n: 0, settled: true, by_user: false }];
+    let owned = vec![OwnedBeat {
+        partition: PARTITION,
+        epoch: world.epoch(),
+        n: 0,
+        settled: true,
+        doubts: false,
+        by_user: false,
+    }];
     let (id, incarnation) = (process("me"), Incarnation(1));
     world.handle(Input::Beat(CoordinatorBeat { id, incarnation, number, ready: true, owned }));
     assert!(world.core.stats().isolated);

@@ -5,7 +5,7 @@ use herenow_protocol::{Now, Partition, Presence, Status, UserId, UserKey, Versio
 
 use crate::gateway::Gateway;
 use crate::outbox::{Item, USERS_PER_FRAME};
-use crate::request::Due;
+use crate::request::{Answer, Due};
 use crate::session::UserIndex;
 use crate::view::Freshness;
 use crate::watch::{Known, Tell};
@@ -207,6 +207,18 @@ impl Gateway {
         presence
     }
 
+    /// A user as its owner answered, who may have doubted it. An active session here knows better.
+    pub(crate) fn answered_presence(
+        &self,
+        user: &UserId,
+        key: UserKey,
+        answer: &Answer,
+        own: bool,
+    ) -> Presence {
+        let as_of = answer.as_of.filter(|_| !self.is_vouched(&answer.known, key));
+        Presence { as_of, ..self.fresh_presence(user, &answer.known, own) }
+    }
+
     /// A user as its owner says it is.
     pub(crate) fn fresh_presence(&self, user: &UserId, known: &Known, own: bool) -> Presence {
         let hidden = known.own.as_ref().filter(|_| own);
@@ -232,8 +244,11 @@ impl Gateway {
         let freshness = view.freshness(now.mono, &self.config);
         let stated = view.is_settled() || !known.is_negative();
         let current = known.epoch == view.epoch && stated && view.is_caught_up(now.mono, &self.config);
-        let vouched = || known.public.status == Status::Online && self.is_active_here(key);
-        if current || vouched() { Freshness::Fresh } else { freshness }
+        if current || self.is_vouched(known, key) { Freshness::Fresh } else { freshness }
+    }
+
+    fn is_vouched(&self, known: &Known, key: UserKey) -> bool {
+        known.public.status == Status::Online && self.is_active_here(key)
     }
 }
 

@@ -255,6 +255,7 @@ impl Gateway {
                 self.pending.pulls.remove(&pull);
             }
         }
+        self.pending.distrust();
     }
 
     fn on_due(&mut self, due: Due, now: Now, out: &mut Vec<Output>) {

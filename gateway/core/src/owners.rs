@@ -2,10 +2,10 @@
 
 use hashbrown::HashSet;
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, OwnedBeat, Pull, Snapshot, ToGateway, Up};
-use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey};
+use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey, WallTime};
 
 use crate::gateway::Gateway;
-use crate::request::{Due, PullState};
+use crate::request::{Answer, Due, PullState};
 use crate::view::Fit;
 use crate::watch::{Known, Tell};
 use crate::{Output, Slot};
@@ -152,11 +152,14 @@ impl Gateway {
         let whole = pull.epoch == snapshot.epoch && pull.pages == snapshot.page;
         pull.pages = if whole { pull.pages.saturating_add(1) } else { u16::MAX };
         pull.listed.extend(snapshot.entries.iter().map(|entry| entry.key));
+        let Snapshot { request: number, n, settled, as_of, last, .. } = snapshot;
         for entry in snapshot.entries {
-            self.learn_answer(request, partition, entry.key, Known::new(snapshot.epoch, entry), now, out);
+            let key = entry.key;
+            let answer = Answer { known: Known::new(snapshot.epoch, entry), as_of };
+            self.learn_answer(request, partition, key, answer, now, out);
         }
-        if snapshot.last && whole {
-            self.on_pulled(snapshot.request, snapshot.n, snapshot.settled, now, out);
+        if last && whole {
+            self.on_pulled(number, n, settled, as_of, now, out);
         }
     }
 
@@ -167,11 +170,12 @@ impl Gateway {
         request: Option<u64>,
         partition: Partition,
         key: UserKey,
-        known: Known,
+        answer: Answer,
         now: Now,
         out: &mut Vec<Output>,
     ) {
-        let complete = request.is_some_and(|number| self.pending.learn(number, key, known.clone()));
+        let known = answer.known.clone();
+        let complete = request.is_some_and(|number| self.pending.learn(number, key, answer));
         self.learn(partition, key, known, now, out);
         if let Some(number) = request.filter(|_| complete) {
             self.answer(number, now, out);
@@ -179,14 +183,22 @@ impl Gateway {
     }
 
     /// A pull is answered in full. If the owner is settled, whoever it did not list was never seen (R9).
-    fn on_pulled(&mut self, number: u64, n: u64, settled: bool, now: Now, out: &mut Vec<Output>) {
+    fn on_pulled(
+        &mut self,
+        number: u64,
+        n: u64,
+        settled: bool,
+        as_of: Option<WallTime>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
         let Some(mut pull) = self.pending.pulls.remove(&number) else { return };
         let unlisted: Vec<UserKey> =
             pull.users.iter().filter(|key| !pull.listed.contains(*key)).copied().collect();
         if settled {
             for key in unlisted {
-                let known = Known::never_seen(pull.epoch);
-                self.learn_answer(pull.request, pull.partition, key, known, now, out);
+                let answer = Answer { known: Known::never_seen(pull.epoch), as_of };
+                self.learn_answer(pull.request, pull.partition, key, answer, now, out);
             }
         } else if pull.request.is_some() && !unlisted.is_empty() {
             // Not answered yet for these: asked again until the question falls due.

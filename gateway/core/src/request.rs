@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
 use herenow_protocol::message::ClaimRequest;
-use herenow_protocol::{Epoch, MonoTime, Partition, SessionNumber, UserId, UserKey};
+use herenow_protocol::{Epoch, MonoTime, Partition, SessionNumber, UserId, UserKey, WallTime};
 
 use crate::io::{Slot, Ticket};
 use crate::watch::Known;
@@ -37,7 +37,15 @@ pub(crate) struct Request {
     pub(crate) users: Vec<(UserId, UserKey)>,
     pub(crate) missing: HashSet<UserKey>,
     pub(crate) pulls: Vec<u64>,
-    pub(crate) got: HashMap<UserKey, Known>,
+    pub(crate) got: HashMap<UserKey, Answer>,
+}
+
+/// What an owner answered about a user.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) known: Known,
+    /// When the owner was last sure of it, if it was not when it answered.
+    pub(crate) as_of: Option<WallTime>,
 }
 
 /// A pull that was sent to an owner.
@@ -165,11 +173,22 @@ impl Pending {
         Some(request)
     }
 
+    /// This process stood still for longer than any question waits: what was answered before then is old, and so is what
+    /// piled up since. Every question is due, and answered with what is known.
+    pub(crate) fn distrust(&mut self) {
+        for request in self.requests.values_mut() {
+            request.got.clear();
+            for pull in request.pulls.drain(..) {
+                self.pulls.remove(&pull);
+            }
+        }
+    }
+
     /// The owner's answer to a question names a user; true when it was the last one missing.
-    pub(crate) fn learn(&mut self, number: u64, key: UserKey, known: Known) -> bool {
+    pub(crate) fn learn(&mut self, number: u64, key: UserKey, answer: Answer) -> bool {
         let Some(request) = self.requests.get_mut(&number) else { return false };
         request.missing.remove(&key);
-        request.got.insert(key, known);
+        request.got.insert(key, answer);
         request.missing.is_empty()
     }
 }

@@ -130,13 +130,14 @@ impl View {
     pub(crate) fn check(&mut self, now: Now, config: &Config) -> bool {
         let Some(beat) = self.beat else { return false };
         let caught_up = self.synced && self.n >= beat.n;
-        if caught_up {
+        // What an owner says that doubts it itself makes nothing fresh.
+        if caught_up && !beat.doubts {
             self.caught_up_at = self.heard_at;
         }
         if caught_up && (self.settled || !beat.settled) {
             self.behind_since = None;
             // An owner that has not settled, or that doubts what it has, cannot vouch for who is absent.
-            if self.settled && beat.settled {
+            if self.settled && beat.settled && !beat.doubts {
                 self.confirmed_at = self.heard_at;
                 self.confirmed_wall = self.heard_at.map(|at| {
                     WallTime::from_millis(
@@ -219,7 +220,7 @@ mod tests {
     }
 
     fn beat(n: u64) -> OwnedBeat {
-        OwnedBeat { partition: Partition(0), epoch: EPOCH, n, settled: true, by_user: false }
+        OwnedBeat { partition: Partition(0), epoch: EPOCH, n, settled: true, doubts: false, by_user: false }
     }
 
     fn synced(n: u64) -> View {

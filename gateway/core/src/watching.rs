@@ -341,7 +341,7 @@ impl Gateway {
 
     fn presences(&self, request: &Request, now: Now) -> Vec<Presence> {
         let presence = |(user, key): &(UserId, UserKey)| match request.got.get(key) {
-            Some(known) => self.fresh_presence(user, known, *key == request.own),
+            Some(answer) => self.answered_presence(user, *key, answer, *key == request.own),
             None => self.presence_of(user, *key, *key == request.own, now),
         };
         request.users.iter().map(presence).collect()

@@ -88,7 +88,14 @@ impl World {
     }
 
     fn beat(&mut self) {
-        let owned = |partition| OwnedBeat { partition, epoch: EPOCH, n: 3, settled: true, by_user: false };
+        let owned = |partition| OwnedBeat {
+            partition,
+            epoch: EPOCH,
+            n: 3,
+            settled: true,
+            doubts: false,
+            by_user: false,
+        };
         let beat = CoordinatorBeat {
             id: process("owner"),
             incarnation: Incarnation(1),

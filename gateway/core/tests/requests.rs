@@ -252,6 +252,47 @@ fn an_owner_that_has_not_settled_is_asked_again_for_whom_it_left_out() {
 }
 
 #[test]
+fn what_an_owner_answers_that_doubts_it_is_dated_but_for_who_is_active_here() {
+    let mut world = World::new();
+    for name in ["bob", "cy", "dan"] {
+        world.publish(name, if name == "dan" { Status::Offline } else { Status::Online });
+    }
+    world.open(0, "cy");
+    let sure_at = Some(world.wall(0));
+    for settled in [true, false] {
+        (world.owner.settled, world.owner.sure_at) = (settled, sure_at);
+        world.out.clear();
+        query(&mut world, 1, &["bob", "cy", "dan"]);
+        let answers = answered(&mut world);
+        let told: Vec<_> = answers[0].1.iter().map(|p| (p.status, p.as_of)).collect();
+        let expected = [(Status::Online, sure_at), (Status::Online, None), (Status::Offline, sure_at)];
+        assert_eq!(told, expected, "settled: {settled}");
+    }
+    (world.owner.settled, world.owner.sure_at) = (false, None);
+    query(&mut world, 2, &["bob"]);
+    assert_eq!(answered(&mut world)[0].1[0].as_of, None, "one that has just begun is sure of who is there");
+}
+
+#[test]
+fn what_was_answered_before_the_process_stood_still_is_no_answer_after_it() {
+    let mut world = World::new();
+    world.publish("bob", Status::Online);
+    world.owner.answers = false;
+    world.out.clear();
+    query(&mut world, 1, &["bob"]);
+    let Some(Output::Up(Up::Pull(pull))) = world.out.iter().find(|o| matches!(o, Output::Up(Up::Pull(_))))
+    else {
+        panic!("{:?}", world.out)
+    };
+    let old = world.owner.snapshots(&pull.clone()).remove(0);
+    world.ms += 20_000;
+    world.out.clear();
+    world.handle(Input::Message(ToGateway::Snapshot(old)));
+    world.advance_ms(1);
+    assert_eq!(answered(&mut world)[0].1[0].status, Status::Unknown);
+}
+
+#[test]
 fn a_backend_too_sees_only_whom_it_may() {
     let mut world = World::new();
     world.publish("bob", Status::Online);

@@ -331,7 +331,7 @@ fn only_an_active_session_vouches_and_only_for_online() {
 }
 
 #[test]
-fn an_owner_in_doubt_vouches_for_who_is_there_and_for_nobody_else() {
+fn an_owner_that_has_not_settled_vouches_for_who_is_there_and_for_nobody_else() {
     let mut world = watching(&[("bob", Status::Offline), ("cy", Status::Online)]);
     world.owner.settled = false;
     world.advance(secs(3));
@@ -344,6 +344,25 @@ fn an_owner_in_doubt_vouches_for_who_is_there_and_for_nobody_else() {
     let told = world.told(0);
     let bob = told.iter().find(|p| p.user_id.as_str() == "bob").unwrap();
     assert_eq!((bob.status, bob.as_of), (Status::Offline, None));
+}
+
+#[test]
+fn an_owner_in_doubt_makes_nothing_fresh_but_who_is_active_here() {
+    let mut world = watching(&[("bob", Status::Online), ("cy", Status::Online)]);
+    world.open(1, "cy");
+    world.owner.settled = false;
+    world.owner.sure_at = Some(world.wall(0));
+    world.advance_ms(1_700);
+    assert_eq!(world.told(0), [], "what was confirmed holds for two seconds");
+    world.advance_ms(500);
+    let told: Vec<_> = world.told(0).into_iter().map(|p| (p.user_id, p.status, p.as_of.is_some())).collect();
+    let of = |name: &str| told.iter().find(|(id, ..)| id.as_str() == name).map(|told| (told.1, told.2));
+    assert_eq!(of("bob"), Some((Status::Online, true)));
+    assert!(of("cy").is_none_or(|told| told == (Status::Online, false)), "{told:?}");
+    world.owner.sure_at = None;
+    world.advance_ms(400);
+    let bob = world.told(0).into_iter().find(|p| p.user_id.as_str() == "bob").unwrap();
+    assert_eq!((bob.status, bob.as_of), (Status::Online, None));
 }
 
 #[test]

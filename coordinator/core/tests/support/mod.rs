@@ -247,8 +247,14 @@ impl World {
 
     /// A sign of life of another coordinator.
     pub fn peer_beat(&mut self, name: &str, number: u64, ready: bool, owned: Option<Epoch>) {
-        let owned =
-            owned.map(|epoch| OwnedBeat { partition: PARTITION, epoch, n: 0, settled: true, by_user: false });
+        let owned = owned.map(|epoch| OwnedBeat {
+            partition: PARTITION,
+            epoch,
+            n: 0,
+            settled: true,
+            doubts: false,
+            by_user: false,
+        });
         let owned = owned.into_iter().collect();
         let beat = CoordinatorBeat { id: process(name), incarnation: Incarnation(1), number, ready, owned };
         self.handle(Input::Beat(beat));

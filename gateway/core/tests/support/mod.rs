@@ -31,6 +31,8 @@ pub struct Owner {
     pub epoch: Epoch,
     pub n: u64,
     pub settled: bool,
+    /// When it was last sure, if it is not now.
+    pub sure_at: Option<WallTime>,
     pub by_user: bool,
     pub users: BTreeMap<UserKey, Entry>,
     /// Answers pulls and claims.
@@ -125,6 +127,7 @@ impl World {
             epoch: ONE,
             n: 0,
             settled: true,
+            sure_at: None,
             by_user: false,
             users: BTreeMap::new(),
             answers: false,
@@ -388,6 +391,7 @@ impl Owner {
             epoch: self.epoch,
             n: self.n,
             settled: self.settled,
+            doubts: self.sure_at.is_some(),
             by_user: self.by_user,
         }];
         CoordinatorBeat {
@@ -417,6 +421,7 @@ impl Owner {
             epoch: self.epoch,
             n: self.n,
             settled: self.settled,
+            as_of: self.sure_at,
             request: pull.request,
             page: u16::try_from(page).unwrap(),
             last: page + 1 == pages,
