@@ -150,7 +150,7 @@ impl PartitionState {
     }
 
     /// A session that ended before the sync. One that this owner has not lost itself is taken in for the rest of its
-    /// grace; one that left or was silent is gone.
+    /// grace; one that it has lost already has the longer one; one that left or was silent is gone.
     fn replace_ended(
         &mut self,
         origin: &Origin,
@@ -175,6 +175,8 @@ impl PartitionState {
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
         if held && known.contains_key(&number) {
             self.lose(origin, number, key, until);
+        } else if held {
+            self.prolong(origin, number, key, until);
         } else if !held && until > now.mono && !self.settled {
             let user = self.users.entry(key).or_insert_with(|| User::new(record.user.clone()));
             user.sessions.push(session(origin, record, Lease::Grace(until)));
@@ -238,6 +240,13 @@ impl PartitionState {
     fn lose(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, grace: MonoTime) {
         if let Some(session) = self.session(origin, number, key) {
             session.lease = Lease::Grace(grace);
+        }
+    }
+
+    /// A session in grace turns out to have been lost later: it lapsed with its gateway, which had not died.
+    fn prolong(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, until: MonoTime) {
+        if let Some(Session { lease: Lease::Grace(end), .. }) = self.session(origin, number, key) {
+            *end = until.max(*end);
         }
     }
 

@@ -194,6 +194,23 @@ fn the_sessions_of_a_silent_gateway_lapse_together_and_have_grace() {
 }
 
 #[test]
+fn a_session_that_lapsed_with_its_gateway_and_lived_on_has_the_grace_of_its_real_end() {
+    let mut world = online();
+    world.gateways[0].beats = false;
+    world.advance_ms(5_500);
+    assert_eq!(world.core.stats().lapsed_gateways, 1, "its grace would end after 15 s");
+    world.advance(secs(7));
+    let _ = world.ended(0, 1, Ending::Lost);
+    world.gateways[0].beats = true;
+    world.advance_ms(500);
+    world.out.clear();
+    world.advance_ms(9_000);
+    assert_eq!(world.told(), [], "lost 9.5 s ago");
+    world.advance_ms(1_000);
+    assert_eq!(world.told(), [Status::Offline]);
+}
+
+#[test]
 fn any_word_of_a_gateway_is_a_sign_of_life() {
     let mut world = online();
     world.gateways[0].beats = false;

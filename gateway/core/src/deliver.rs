@@ -215,8 +215,9 @@ impl Gateway {
         answer: &Answer,
         own: bool,
     ) -> Presence {
-        let as_of = answer.as_of.filter(|_| !self.is_vouched(&answer.known, key));
-        Presence { as_of, ..self.fresh_presence(user, &answer.known, own) }
+        let known = self.newer(key, &answer.known);
+        let as_of = answer.as_of.filter(|_| !self.is_vouched(known, key));
+        Presence { as_of, ..self.fresh_presence(user, known, own) }
     }
 
     /// A user as its owner says it is.

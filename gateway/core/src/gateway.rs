@@ -293,7 +293,7 @@ impl Gateway {
             request.missing.iter().map(|key| self.placement.partition(*key)).collect();
         for partition in missing {
             if let Some(view) = self.view(partition) {
-                view.synced = false;
+                view.miss();
             }
         }
     }

@@ -59,8 +59,8 @@ impl Gateway {
     ) {
         let known = self.statements.get_mut(partition.index()).filter(|told| told.epoch == epoch);
         if let Some(statement) = known {
-            // What waits has no number yet: the whole that has it is another one than before.
-            statement.seq += u64::from(!statement.waiting.is_empty());
+            // A number of its own: what waits has none yet, and an audit from before it comes to nothing.
+            statement.seq += 1;
             self.stats.reinterests += 1;
             self.state_whole(partition, out);
             self.pull_anew(partition, now, out);

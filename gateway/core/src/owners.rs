@@ -235,7 +235,7 @@ impl Gateway {
         let keys = self.watch.keys(partition);
         let number = self.pull(partition, None, keys, now, out);
         if let Some(view) = self.view(partition) {
-            (view.pulling, view.floor) = (Some(number), None);
+            view.begin_pull(number);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct View {
     /// The lowest number at which users were answered for by themselves meanwhile: that pull may not have them, so that
     /// what followed for them up to its own number may be missing.
     pub(crate) floor: Option<u64>,
+    /// Somebody was asked for in vain since that pull began.
+    missed: bool,
     /// When it last had all that the owner had published.
     caught_up_at: Option<MonoTime>,
     /// When it was last certain that nothing is missing.
@@ -101,11 +103,25 @@ impl View {
         self.level = None;
     }
 
-    /// Full values of everything watched were taken.
+    /// Everything watched now is asked for.
+    pub(crate) fn begin_pull(&mut self, number: u64) {
+        self.pulling = Some(number);
+        self.floor = None;
+        self.missed = false;
+    }
+
+    /// Full values of everything watched were taken. An owner that has not settled, or that doubts what it has, does
+    /// not tell whom it never saw: once it has settled it must be asked again, even if it was asked before it doubted.
     pub(crate) fn take_snapshot(&mut self, n: u64, settled: bool) {
         self.n = self.n.max(self.floor.take().map_or(n, |floor| floor.min(n)));
-        self.synced = true;
-        self.settled |= settled;
+        self.synced = !std::mem::take(&mut self.missed);
+        self.settled = settled;
+    }
+
+    /// Somebody who is watched was asked for in vain. A pull that is under way may not be about them.
+    pub(crate) fn miss(&mut self) {
+        self.synced = false;
+        self.missed = self.pulling.is_some();
     }
 
     /// R9: judges a delta by its numbers.
@@ -244,6 +260,22 @@ mod tests {
         assert!(!view.hear(beat(5), at(0), &config));
         assert!(!view.hear(beat(6), at(250), &config), "it may be under way");
         assert!(view.check(at(350), &config));
+    }
+
+    #[test]
+    fn a_pull_that_began_before_somebody_was_asked_for_in_vain_is_not_about_them() {
+        let mut view = synced(5);
+        view.begin_pull(1);
+        view.miss();
+        view.take_snapshot(6, true);
+        assert!(!view.synced, "so that everybody is asked for again");
+        view.begin_pull(2);
+        view.take_snapshot(6, true);
+        assert!(view.synced);
+        view.miss();
+        view.begin_pull(3);
+        view.take_snapshot(6, true);
+        assert!(view.synced, "it began afterwards");
     }
 
     #[test]

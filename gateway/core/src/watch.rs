@@ -43,6 +43,11 @@ impl Known {
         (self.epoch, self.n())
     }
 
+    /// I1: whether whoever was told this may not be told the other any more.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        self.version() > other.version()
+    }
+
     /// I1: one version is one value, whatever its times.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         let own = |known: &Self| known.own.is_some();

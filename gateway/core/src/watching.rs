@@ -346,4 +346,11 @@ impl Gateway {
         };
         request.users.iter().map(presence).collect()
     }
+
+    /// I1: while a question waited for others, watchers may have been told more of a user than its owner had answered.
+    pub(crate) fn newer<'a>(&'a self, key: UserKey, got: &'a Known) -> &'a Known {
+        let index = self.watch.find(self.placement.partition(key), key);
+        let known = index.and_then(|index| self.watch.get(index)?.known.as_ref());
+        known.filter(|known| known.is_newer_than(got)).unwrap_or(got)
+    }
 }

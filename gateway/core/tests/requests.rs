@@ -8,7 +8,9 @@ use herenow_gateway_core::{Input, Output, Slot, Ticket};
 use herenow_protocol::api::Explanation;
 use herenow_protocol::code::ErrorCode;
 use herenow_protocol::frame::{ClientFrame, ManualStatus, ServerFrame};
-use herenow_protocol::message::{ApiStatus, ClaimCommand, ClaimDone, Ending, ListRequest, ToGateway, Up};
+use herenow_protocol::message::{
+    ApiStatus, ClaimCommand, ClaimDone, Ending, ListRequest, Pull, ToGateway, Up,
+};
 use herenow_protocol::{Epoch, Presence, Status};
 use support::{ONE, PARTITION, TWO, World, everybody, secs, some, user};
 
@@ -383,4 +385,27 @@ fn an_owner_that_has_not_settled_is_not_asked_more_and_more_often() {
         }
     }
     assert!((16..=20).contains(&asked), "once, and again each 50 to 62 ms: {asked}");
+}
+
+#[test]
+fn an_answer_that_waited_for_others_is_not_older_than_what_its_asker_was_told_meanwhile() {
+    let mut world = World::new();
+    world.publish("ana", Status::Idle);
+    world.open(0, "bob");
+    world.watched(0, 1, &["ana"]);
+    (world.owner.settled, world.owner.answers) = (false, false);
+    world.advance(secs(3));
+    world.pulls();
+    let users = vec!["ana".to_owned(), "eve".to_owned()];
+    world.frame(0, ClientFrame::Query { id: 2, users });
+    let pull = world.pulls().pop().unwrap();
+    assert!(pull.users.contains(&world.key("ana")), "who is idle, as an owner in doubt says, is asked for");
+    world.answer(&pull);
+    world.publish("ana", Status::Online);
+    assert!(world.told(0).iter().any(|ana| ana.version.n == 2), "told at once");
+    world.owner.settled = true;
+    let pull = Pull { users: vec![world.key("eve")], ..pull };
+    world.answer(&pull);
+    let answer = world.snapshot(0, 2).unwrap();
+    assert_eq!((answer[0].version.n, answer[0].status), (2, Status::Online));
 }

@@ -366,6 +366,22 @@ fn an_owner_in_doubt_makes_nothing_fresh_but_who_is_active_here() {
 }
 
 #[test]
+fn who_was_asked_for_in_vain_while_an_owner_doubted_is_asked_for_when_it_has_settled_again() {
+    let mut world = watching(&[("bob", Status::Online)]);
+    world.owner.settled = false;
+    world.beat();
+    world.frame(0, support::watch(2, &["eve"]));
+    world.advance(secs(2));
+    let told = world.snapshot(0, 2).unwrap();
+    assert_eq!(told[0].status, Status::Unknown, "an owner in doubt does not tell who was never seen");
+    world.owner.settled = true;
+    world.advance_ms(500);
+    let told = world.told(0);
+    let eve = told.iter().rfind(|presence| presence.user_id.as_str() == "eve").unwrap();
+    assert_eq!((eve.status, eve.as_of), (Status::Offline, None));
+}
+
+#[test]
 fn a_live_session_does_not_vouch_for_a_user_who_appears_offline() {
     let mut world = watching(&[("ana", Status::Online), ("bob", Status::Offline)]);
     world.open(1, "bob");
