@@ -92,6 +92,13 @@ impl Client {
         }
     }
 
+    /// Which version it holds of what it shows: a newer one that looks the same is not told to the application, which
+    /// can ask for it.
+    pub(crate) fn held(&self, shown: &Presence) -> Version {
+        let held = self.sdk.as_ref().and_then(|sdk| sdk.presence(&shown.user_id));
+        held.map_or(shown.version, |held| held.version)
+    }
+
     /// Draws what the person does next.
     pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Step {
         if self.sdk.is_none() {

@@ -103,9 +103,11 @@ impl World {
         }
     }
 
-    /// Nothing is wrong now by which an owner may miss what a gateway says.
+    /// Nothing is wrong now by which an owner may miss what a gateway says, and each partition has one that knows all
+    /// gateways. The last words of one that leaves are said once: an owner that begins afterwards never hears that it
+    /// was there, and one that has not had its sessions yet cannot ask for them any more.
     fn owners_are_well(&self) -> bool {
         let well = |c: &crate::process::Process<_>| c.core.is_some() && !c.frozen && c.cut_until <= self.now;
-        self.coordinators.iter().all(well) && self.net.loss == 0.0
+        self.coordinators.iter().all(well) && self.net.loss == 0.0 && self.oracle.is_settled()
     }
 }

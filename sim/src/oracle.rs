@@ -104,6 +104,11 @@ impl Oracle {
         self.timeline.lists(beat, now);
     }
 
+    /// Whether every partition has an owner that has settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.timeline.is_settled()
+    }
+
     /// A user's connection broke, which was open since `since`; it is given grace. One that was too short to be
     /// seen by everybody need not be seen in its grace.
     pub(crate) fn grace(&mut self, user: usize, gateway: usize, since: u64, at: u64) {
@@ -160,7 +165,12 @@ impl Oracle {
     /// An owner answered a gateway.
     pub(crate) fn answered(&mut self, message: &ToGateway, now: u64) {
         match message {
-            ToGateway::Snapshot(snapshot) => self.timeline.said(snapshot.epoch, &snapshot.entries, now),
+            ToGateway::Snapshot(snapshot) => {
+                self.timeline.said(snapshot.epoch, &snapshot.entries, now);
+                if snapshot.settled {
+                    self.timeline.settles(snapshot.partition, snapshot.epoch, now);
+                }
+            }
             ToGateway::ClaimDone(done) => {
                 if let Ok(claimed) = &done.outcome {
                     self.timeline.said(done.epoch, std::slice::from_ref(&claimed.entry), now);
@@ -253,7 +263,8 @@ impl Oracle {
     }
 
     /// I9: nor does a screen go on to show as certain what is so no longer. What an earlier session told, and the present
-    /// one has not, is shown until the SDK decays it.
+    /// one has not, is shown until the SDK decays it. That is so also if the present one sent the older value that looks
+    /// the same, from before: it confirms nothing, since the newer one is no longer than its decay behind.
     pub(crate) fn keeps_up(&mut self, watcher: usize, clients: &[Client], now: u64) {
         let Some(client) = clients.get(watcher).filter(|client| !client.mute) else { return };
         let Link::Open { gateway, since, .. } = client.link else { return };
@@ -263,7 +274,7 @@ impl Oracle {
         }
         for (user, shown) in &client.shown {
             let certain = shown.as_of.is_none() && shown.status != Status::Unknown && !shown.invisible;
-            let confirmed = client.sent.get(&shown.user_id).is_some_and(|sent| *sent >= shown.version);
+            let confirmed = client.sent.get(&shown.user_id).is_some_and(|sent| *sent >= client.held(shown));
             let age = if confirmed { TELL_MS } else { DECAY_MS };
             if certain && !self.timeline.may_be_certain(gateway, *user, shown, age, now) {
                 self.fail(

@@ -238,7 +238,21 @@ impl World {
     }
 
     fn is_free(&self, gateway: usize, slot: u32) -> bool {
-        !self.slots.contains_key(&(gateway, slot)) && !self.ghosts.contains_key(&(gateway, slot))
+        let place = (gateway, slot);
+        !self.slots.contains_key(&place)
+            && !self.ghosts.contains_key(&place)
+            && !self.closing.contains(&place)
+    }
+
+    /// A gateway is to hear that a connection is over. Until it has, it writes to that slot what was for who had it.
+    fn close_slot(&mut self, gateway: usize, slot: u32) {
+        self.slots.remove(&(gateway, slot));
+        if !self.closing.insert((gateway, slot)) {
+            return;
+        }
+        let life = self.gateways[gateway].life;
+        let input = Box::new(gateway::Input::Closed(Slot(slot), Ending::Lost));
+        self.at(self.now + WIRE_MS, Event::FromClient(gateway, life, input));
     }
 
     fn send_frame(&mut self, index: usize, text: &str) {
@@ -321,9 +335,8 @@ impl World {
     /// The client's side closes the connection.
     fn part(&mut self, index: usize) {
         if let Link::Open { gateway, slot, .. } = self.clients[index].link {
-            self.hand_in(index, gateway::Input::Closed(Slot(slot), Ending::Lost));
+            self.close_slot(gateway, slot);
             self.clients[index].link = Link::Away;
-            self.slots.remove(&(gateway, slot));
             self.stirred = true;
         }
     }
@@ -344,11 +357,10 @@ impl World {
 
     /// The gateway closes the connection.
     pub(crate) fn hang_up(&mut self, gateway: usize, slot: Slot, code: u16) {
-        let life = self.gateways[gateway].life;
         self.ghosts.remove(&(gateway, slot.0));
-        let input = Box::new(gateway::Input::Closed(slot, Ending::Lost));
-        self.at(self.now + WIRE_MS, Event::FromClient(gateway, life, input));
-        if let Some(index) = self.slots.remove(&(gateway, slot.0)) {
+        let client = self.slots.get(&(gateway, slot.0)).copied();
+        self.close_slot(gateway, slot.0);
+        if let Some(index) = client {
             self.lose_link(index, Some(code));
         }
     }

@@ -106,6 +106,7 @@ impl World {
                 let process = &mut self.gateways[i];
                 process.life += 1;
                 process.draining = false;
+                self.closing.retain(|(gateway, _)| *gateway != i);
                 process.clock.begin(self.now, &mut self.rng);
                 process.backlog = Backlog::default();
                 let id = GatewayId { process: name("g", i), shard: 0 };
@@ -232,6 +233,7 @@ impl World {
                 }
                 Output::Down(delta) => self.send_delta(index, delta),
                 Output::ToGateway(gateway, message) => {
+                    self.note(|| format!("c{index} answers {gateway} with {message:?}"));
                     if !self.net.is_mute(node) {
                         self.oracle.answered(&message, self.now);
                     }
@@ -271,6 +273,9 @@ impl World {
     }
 
     pub(crate) fn gateway_input(&mut self, index: usize, input: gateway::Input) {
+        if let gateway::Input::Closed(slot, _) = &input {
+            self.closing.remove(&(index, slot.0));
+        }
         let process = &mut self.gateways[index];
         let now = process.now(self.now);
         let Some(core) = process.core.as_mut() else { return };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use herenow_protocol::message::{CoordinatorBeat, Entry, OwnedBeat};
+use herenow_protocol::message::{CoordinatorBeat, Entry};
 use herenow_protocol::{
     Activity, CoordinatorId, Epoch, Incarnation, Partition, Presence, Status, UserKey, Version,
 };
@@ -118,21 +118,32 @@ impl Timeline {
             if highest.0 < owned.epoch {
                 *highest = owner;
             }
-            self.owns(owned, now);
+            if owned.settled {
+                self.settles(owned.partition, owned.epoch, now);
+            }
         }
     }
 
-    /// An owner has settled: of whom it has said nothing is offline.
-    fn owns(&mut self, owned: &OwnedBeat, now: u64) {
-        let before = self.settled.entry(owned.partition).or_insert(Epoch::NONE);
-        if !owned.settled || *before >= owned.epoch {
+    /// Whether every partition has an owner that has told that it has settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        let settled = |partition| {
+            self.owners.get(partition).is_some_and(|owner| self.settled.get(partition) == Some(&owner.0))
+        };
+        self.users.values().all(|(_, partition)| settled(partition))
+    }
+
+    /// An owner has settled, and says so by a beat or by an answer, whichever comes first: of whom it has said nothing
+    /// is offline.
+    pub(crate) fn settles(&mut self, partition: Partition, epoch: Epoch, now: u64) {
+        let before = self.settled.entry(partition).or_insert(Epoch::NONE);
+        if *before >= epoch {
             return;
         }
-        *before = owned.epoch;
-        let there = self.users.values().filter(|(_, partition)| *partition == owned.partition);
+        *before = epoch;
+        let there = self.users.values().filter(|(_, of)| *of == partition);
         let there: Vec<usize> = there.map(|(user, _)| *user).collect();
         for user in there {
-            self.owner_says(user, Version { epoch: owned.epoch, n: 0 }, Status::Offline, now);
+            self.owner_says(user, Version { epoch, n: 0 }, Status::Offline, now);
         }
     }
 

@@ -115,6 +115,8 @@ pub struct World {
     pub(crate) slots: BTreeMap<(usize, u32), usize>,
     /// Slots whose client is dead, which the gateway does not know.
     pub(crate) ghosts: Ghosts,
+    /// Slots of which their gateway has yet to hear that they are free.
+    pub(crate) closing: BTreeSet<(usize, u32)>,
     /// What a backend has copied, how often it has asked, and how often it has looked.
     pub(crate) copies: BTreeMap<Partition, Copy>,
     pub(crate) backend_asks: u64,
@@ -164,6 +166,7 @@ impl World {
             clients,
             slots: BTreeMap::new(),
             ghosts: Ghosts::new(),
+            closing: BTreeSet::new(),
             copies: BTreeMap::new(),
             backend_asks: 0,
             backend_ticks: 0,
