@@ -17,9 +17,11 @@ mod codec;
 mod embedded;
 mod error;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -28,9 +30,11 @@ pub use activity::{ActivityRecord, Span};
 pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
+#[cfg(feature = "postgres")]
+pub use postgres::{HourOnline, POSTGRES_SCHEMA, Postgres, PostgresConfig, UserDetails};
 #[cfg(feature = "redis")]
 pub use redis::{CacheCounts, Cached, RedisConfig};
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 pub use server::{Secret, Tls};
 
 /// Most records of one [`StatusStore::put_batch`], keys of one [`StatusStore::get_many`] or

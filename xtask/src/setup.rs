@@ -149,20 +149,28 @@ fn chromium(workspace: &Workspace) -> Result<()> {
     apt(workspace, &["chromium"], &what)
 }
 
-/// Servers of stores: the program that tests look for, where Debian puts it, and the package.
-const SERVERS: [(&str, &str, &str); 1] = [("redis-server", "/usr/bin", "redis-server")];
+/// Servers of stores: the program that tests look for, the folder and the end of the path where Debian puts it beside
+/// `PATH`, and the package.
+const SERVERS: [(&str, &str, &str, &str); 2] =
+    [("redis-server", "/usr", "bin", "redis-server"), ("initdb", "/usr/lib/postgresql", "bin", "postgresql")];
 
 /// Installs the servers that the tests of stores start. Without one, those tests say that they were skipped.
 fn servers(workspace: &Workspace) {
-    for (program, place, package) in SERVERS {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).chain([place.into()]);
-        if !places.any(|place| place.join(program).is_file())
-            && let Err(error) = apt(workspace, &[package], program)
+    for (program, folder, end, package) in SERVERS {
+        if !is_there(program, Path::new(folder), end)
+            && let Err(error) = apt(workspace, &[package], package)
         {
-            println!("warning: the tests that need {program} will be skipped: {error:#}");
+            println!("warning: the tests that need {package} will be skipped: {error:#}");
         }
     }
+}
+
+/// Whether a program is in `PATH`, in `folder/end` or, as for versions beside each other, in `folder/…/end`.
+fn is_there(program: &str, folder: &Path, end: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let below = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path().join(end));
+    let mut places = std::env::split_paths(&path).chain([folder.join(end)]).chain(below);
+    places.any(|place| place.join(program).is_file())
 }
 
 /// Installs Debian packages when that is possible, and otherwise says what is missing.

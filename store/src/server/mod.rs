@@ -11,6 +11,7 @@ use crate::StoreError;
 
 mod tls;
 
+#[cfg(feature = "redis")]
 pub(crate) use tls::Pem;
 
 pub use tls::Tls;

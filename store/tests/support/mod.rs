@@ -29,8 +29,9 @@ pub fn skipped(why: &str) {
 /// A program by its name, where the system has it.
 pub fn program(names: &[&str], places: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps some where PATH does not look; others may have put a part of them elsewhere.
     let everywhere: Vec<PathBuf> =
-        std::env::split_paths(&path).chain(places.iter().map(PathBuf::from)).collect();
+        places.iter().map(PathBuf::from).chain(std::env::split_paths(&path)).collect();
     names.iter().find_map(|name| everywhere.iter().map(|place| place.join(name)).find(|file| file.is_file()))
 }
 
