@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::chaos;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Size};
 use crate::latency::{self, Plan};
 use crate::report::Report;
+use crate::run;
 use crate::token::Issuer;
 
 /// Measures a running Herenow from outside.
@@ -31,6 +32,15 @@ enum Command {
     /// Sessions in a process of their own, for `chaos` to stop and to kill
     #[command(hide = true)]
     ChaosClients(chaos::ClientsArguments),
+    /// A load of many sessions whose truth is known, from a scenario; judges every watcher's view all the time
+    Run(Box<run::Arguments>),
+    /// A page with plots from the JSON of a run
+    Report(run::ReportArguments),
+    /// Two runs beside each other, from their JSON
+    Compare(run::CompareArguments),
+    /// One process of a load
+    #[command(hide = true)]
+    Worker,
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +96,10 @@ impl Cli {
                 Command::Latency(arguments) => Box::pin(arguments.run()).await,
                 Command::Chaos(arguments) => Box::pin(arguments.run()).await,
                 Command::ChaosClients(arguments) => Box::pin(arguments.run()).await,
+                Command::Run(arguments) => Box::pin(arguments.run()).await,
+                Command::Report(arguments) => arguments.run(),
+                Command::Compare(arguments) => arguments.run(),
+                Command::Worker => Box::pin(run::worker()).await,
             }
         };
         // Dropping the work ends the processes that it started.
@@ -123,9 +137,10 @@ impl Latency {
                 Issuer::new(first_line(file)?.as_bytes(), self.issuer.clone(), self.audience.clone());
             (first.clone(), last.clone(), issuer, None)
         } else {
-            let cluster = Cluster::start(self.herenow.as_deref(), &self.set).await?;
-            let [first, last] = cluster.gateways();
-            (first, last, cluster.issuer(), Some(cluster))
+            let size = Size { coordinators: 2, gateways: 2 };
+            let cluster = Cluster::start(self.herenow.as_deref(), &self.set, size).await?;
+            let [first, last] = &cluster.gateways()[..] else { bail!("two gateways were to start") };
+            (first.clone(), last.clone(), cluster.issuer(), Some(cluster))
         };
         let plan = Plan {
             watched_gateway: first,

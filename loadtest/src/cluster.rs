@@ -1,4 +1,4 @@
-//! A cluster on loopback: nats-server, two coordinators and two gateways, each a process.
+//! A cluster on loopback: nats-server, coordinators and gateways, each a process.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -24,11 +24,18 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Cluster {
     processes: Vec<Process>,
-    gateways: [SocketAddr; 2],
+    gateways: Vec<SocketAddr>,
     secret: String,
     directory: PathBuf,
     /// Last, so that it outlives those who speak to it.
-    _nats: NatsServer,
+    nats: NatsServer,
+}
+
+/// How many processes of each role.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) coordinators: u16,
+    pub(crate) gateways: u16,
 }
 
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl Drop for Process {
 
 impl Cluster {
     /// Starts everything and waits until it is ready. `set` is `key=value` of the processes' configuration.
-    pub(crate) async fn start(herenow: Option<&Path>, set: &[String]) -> anyhow::Result<Self> {
+    pub(crate) async fn start(herenow: Option<&Path>, set: &[String], size: Size) -> anyhow::Result<Self> {
         let program = herenow.map_or_else(beside_this, |file| Ok(file.to_owned()))?;
         ensure!(program.is_file(), "{} is missing: build it, or name it with --herenow", program.display());
         let directory = std::env::temp_dir().join(format!("herenow-loadtest-{}", std::process::id()));
@@ -59,17 +66,17 @@ impl Cluster {
         std::fs::write(&config, configuration(&nats.url, &secret))?;
         let mut cluster = Self {
             processes: Vec::new(),
-            gateways: [free_address()?, free_address()?],
+            gateways: (0..size.gateways).map(|_| free_address()).collect::<anyhow::Result<_>>()?,
             secret,
             directory,
-            _nats: nats,
+            nats,
         };
         let variables = variables(set)?;
-        for number in 1..=2 {
+        for number in 1..=size.coordinators {
             let name = format!("coordinator-{number}");
             cluster.spawn(&program, &config, &variables, &name, &["--roles", "coordinator"])?;
         }
-        for (number, address) in (1..).zip(cluster.gateways) {
+        for (number, address) in (1..).zip(cluster.gateways.clone()) {
             let listen = address.to_string();
             let role = ["--roles", "gateway", "--listen", &listen];
             cluster.spawn(&program, &config, &variables, &format!("gateway-{number}"), &role)?;
@@ -78,8 +85,28 @@ impl Cluster {
         Ok(cluster)
     }
 
-    pub(crate) fn gateways(&self) -> [String; 2] {
-        self.gateways.map(|address| format!("ws://{address}"))
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        self.gateways.iter().map(|address| format!("ws://{address}")).collect()
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.gateways
+    }
+
+    /// The processes by name, the NATS server among them.
+    pub(crate) fn pids(&self) -> Vec<(String, u32)> {
+        let own = self.processes.iter().map(|process| (process.name.clone(), process.child.id()));
+        own.chain(self.nats.pid().map(|pid| ("nats".to_owned(), pid))).collect()
+    }
+
+    /// What tokens are signed with, by HS256.
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    /// The issuer and the audience of tokens.
+    pub(crate) fn names() -> (String, String) {
+        (ISSUER.to_owned(), AUDIENCE.to_owned())
     }
 
     pub(crate) fn issuer(&self) -> Issuer {

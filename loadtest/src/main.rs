@@ -10,6 +10,7 @@ mod cluster;
 mod connection;
 mod latency;
 mod report;
+mod run;
 mod token;
 mod track;
 

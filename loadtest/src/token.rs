@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::bail;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ const LIFETIME_SECONDS: u64 = 3_600;
 /// Signs tokens with a shared secret.
 #[derive(Clone)]
 pub(crate) struct Issuer {
+    algorithm: Algorithm,
     key: EncodingKey,
     issuer: Option<String>,
     audience: Option<String>,
@@ -24,7 +26,26 @@ impl fmt::Debug for Issuer {
 
 impl Issuer {
     pub(crate) fn new(secret: &[u8], issuer: Option<String>, audience: Option<String>) -> Self {
-        Self { key: EncodingKey::from_secret(secret), issuer, audience }
+        Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret), issuer, audience }
+    }
+
+    /// Signs with a private key in PEM: ES256, EdDSA or RS256.
+    ///
+    /// # Errors
+    /// The algorithm is none of them, or the key is none of it.
+    pub(crate) fn with_key(
+        algorithm: &str,
+        pem: &[u8],
+        issuer: Option<String>,
+        audience: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let (algorithm, key) = match algorithm {
+            "ES256" => (Algorithm::ES256, EncodingKey::from_ec_pem(pem)?),
+            "EdDSA" => (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem)?),
+            "RS256" => (Algorithm::RS256, EncodingKey::from_rsa_pem(pem)?),
+            other => bail!("{other} is none of ES256, EdDSA, RS256"),
+        };
+        Ok(Self { algorithm, key, issuer, audience })
     }
 
     /// A token that lets `user` watch everybody.
@@ -37,6 +58,6 @@ impl Issuer {
         if let Some(audience) = &self.audience {
             claims["aud"] = json!(audience);
         }
-        Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)?)
+        Ok(jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &self.key)?)
     }
 }
