@@ -99,10 +99,12 @@ impl Oracle {
         }
     }
 
+    /// Of whom backends claimed something nobody can say so: a claim of a user without devices makes a virtual session.
     fn left_for_sure(&self, user: usize, clients: &[Client], ghosts: &Ghosts, now: u64) -> Option<u64> {
         let left = self.leaves.plainly(user).filter(|left| left + KNOWN_AFTER_MS < now)?;
         let here = clients.iter().any(|client| client.user == user && client.link != Link::Away);
         let haunted = ghosts.values().any(|(of, _)| *of == user);
-        (!here && !haunted && self.are_calm_since(left)).then_some(left)
+        let virtually = self.ledger.concerns(user);
+        (!here && !haunted && !virtually && self.are_calm_since(left)).then_some(left)
     }
 }

@@ -50,6 +50,12 @@ pub(crate) struct PartitionState {
     pub(crate) outbox: Outbox,
 }
 
+/// What an owner had of a gateway before a sync.
+struct Heard {
+    sessions: std::collections::HashMap<SessionNumber, UserKey>,
+    newest: SessionNumber,
+}
+
 /// Changes that are not published yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -122,11 +128,8 @@ impl PartitionState {
         now: Now,
         config: &Config,
     ) {
-        let known = self
-            .streams
-            .get_mut(&origin.gateway)
-            .map(|s| std::mem::take(&mut s.sessions))
-            .unwrap_or_default();
+        let Some(stream) = self.streams.get_mut(&origin.gateway) else { return };
+        let known = Heard { sessions: std::mem::take(&mut stream.sessions), newest: stream.newest };
         let listed: hashbrown::HashSet<SessionNumber> =
             whole.sessions.iter().map(|record| record.number).collect();
         let cause = if self.settled { Cause::Connected } else { Cause::Rebuilt };
@@ -138,7 +141,8 @@ impl PartitionState {
             self.evaluate(key, cause, now, config);
             accounted.insert(number);
         }
-        for (number, key) in known.into_iter().filter(|(number, _)| !accounted.contains(number)) {
+        self.heard_of(origin, accounted.iter().max().copied().unwrap_or_default());
+        for (number, key) in known.sessions.into_iter().filter(|(number, _)| !accounted.contains(number)) {
             self.lose(origin, number, key, grace);
             self.evaluate(key, Cause::GraceOver, now, config);
         }
@@ -150,12 +154,13 @@ impl PartitionState {
     }
 
     /// A session that ended before the sync. One that this owner has not lost itself is taken in for the rest of its
-    /// grace; one that it has lost already has the longer one; one that left or was silent is gone.
+    /// grace; one that it has lost already has the longer one; one that left or was silent is gone. An owner that has
+    /// settled may have let one end that it had, so that it takes in only what came and went unheard.
     fn replace_ended(
         &mut self,
         origin: &Origin,
         ended: Ended,
-        known: &std::collections::HashMap<SessionNumber, UserKey>,
+        known: &Heard,
         grace: MonoTime,
         now: Now,
         config: &Config,
@@ -173,11 +178,11 @@ impl PartitionState {
         let until = MonoTime::from_millis(whole.as_millis().saturating_sub(ended.ago_ms));
         let held =
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
-        if held && known.contains_key(&number) {
+        if held && known.sessions.contains_key(&number) {
             self.lose(origin, number, key, until);
         } else if held {
             self.prolong(origin, number, key, until);
-        } else if !held && until > now.mono && !self.settled {
+        } else if !held && until > now.mono && (!self.settled || number > known.newest) {
             let user = self.users.entry(key).or_insert_with(|| User::new(record.user.clone()));
             user.sessions.push(session(origin, record, Lease::Grace(until)));
         }
@@ -209,6 +214,7 @@ impl PartitionState {
     fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {
         let Some(stream) = self.streams.get_mut(&origin.gateway) else { return };
         stream.sessions.insert(record.number, record.key);
+        stream.newest = stream.newest.max(record.number);
         self.make_room(config.max_users_per_partition, record.key);
         let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user.clone()));
         user.sessions.retain(|session| session.counts(now.mono) && !session.is(origin, record.number));
@@ -240,6 +246,12 @@ impl PartitionState {
     fn lose(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, grace: MonoTime) {
         if let Some(session) = self.session(origin, number, key) {
             session.lease = Lease::Grace(grace);
+        }
+    }
+
+    fn heard_of(&mut self, origin: &Origin, number: SessionNumber) {
+        if let Some(stream) = self.streams.get_mut(&origin.gateway) {
+            stream.newest = stream.newest.max(number);
         }
     }
 

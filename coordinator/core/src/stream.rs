@@ -21,6 +21,8 @@ pub(crate) struct Stream {
     assembly: Option<Assembly>,
     /// Where each of its sessions is found.
     pub(crate) sessions: HashMap<SessionNumber, UserKey>,
+    /// The newest session that it told of: gateways number them in their order.
+    pub(crate) newest: SessionNumber,
 }
 
 #[derive(Debug)]

@@ -211,6 +211,38 @@ fn a_session_that_lapsed_with_its_gateway_and_lived_on_has_the_grace_of_its_real
 }
 
 #[test]
+fn a_session_that_came_and_was_lost_unheard_has_its_grace_from_a_settled_owner_too() {
+    let mut world = online();
+    world.close(0, 1, Ending::Lost);
+    world.advance(secs(5));
+    world.gateways[0].answers = false;
+    let record = world.record(2, "ana", "device 0 1", Activity::Active);
+    world.gateways[0].sessions.insert(2, record);
+    world.advance(secs(2));
+    let _ = world.ended(0, 2, Ending::Lost);
+    world.gateways[0].seq += 2;
+    world.gateways[0].answers = true;
+    assert!(world.settled());
+    world.advance_ms(9_500);
+    assert_eq!(world.told(), [], "16.5 s after the first loss, and 9.5 s after the second");
+    world.advance_ms(1_000);
+    assert_eq!(world.told(), [Status::Offline]);
+}
+
+#[test]
+fn a_grace_that_ended_with_its_devices_return_does_not_come_back_with_a_sync() {
+    let mut world = online();
+    world.close(0, 1, Ending::Lost);
+    world.open_on(0, 2, "ana", "device 0 1", Activity::Active);
+    world.close(0, 2, Ending::Bye);
+    world.advance_ms(100);
+    assert_eq!(world.told(), [Status::Offline]);
+    world.gateways[0].seq += 1;
+    world.advance(secs(2));
+    assert_eq!(world.told(), []);
+}
+
+#[test]
 fn any_word_of_a_gateway_is_a_sign_of_life() {
     let mut world = online();
     world.gateways[0].beats = false;
