@@ -111,6 +111,10 @@ fn counts(page: &mut String, outcome: &Outcome) {
         ("views at the end; wrong; blind", {
             format!("{}; {}; {}", outcome.end.views, outcome.end.wrong, outcome.end.blind)
         }),
+        (
+            "stale records; records of unknown",
+            format!("{}; {}", counts.stale_records, counts.unknown_records),
+        ),
         ("blind, in seconds of views", (counts.blind_micros / 1_000_000).to_string()),
         ("sessions ended against their will", format!("{} {:?}", counts.all_forced(), counts.forced)),
         ("slow watchers cut", counts.forced_slow.to_string()),

@@ -284,13 +284,6 @@ impl Referee {
         (all, wrong, blind)
     }
 
-    /// The gateway's heartbeat timeout is another one than the scenario's.
-    pub(super) fn odd_timer(&mut self, told: std::time::Duration) {
-        self.samples.push(format!(
-            "the gateway's heartbeat timeout is {told:?}: promise.heartbeat_timeout says otherwise; the gateway's is taken"
-        ));
-    }
-
     fn find(&self, watcher: u32, user: u32) -> Option<usize> {
         self.lists.get(watcher as usize)?.binary_search_by_key(&user, |view| view.user).ok()
     }

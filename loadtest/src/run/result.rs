@@ -252,8 +252,10 @@ impl fmt::Display for Outcome {
         }
         writeln!(
             f,
-            "views {}; blind {} s of views, {} s of sessions; unexplained {}",
+            "views {}; stale records {}, unknown {}; blind {} s of views, {} s of sessions; unexplained {}",
             self.end.views,
+            counts.stale_records,
+            counts.unknown_records,
             counts.blind_micros / 1_000_000,
             counts.blind_sessions_micros / 1_000_000,
             counts.unexplained

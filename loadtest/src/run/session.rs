@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -23,25 +24,51 @@ pub(super) fn spawn(shared: &Shared, id: Id, reader: OwnedReadHalf, bytes: Vec<u
     // Another task for slow ones, so that its timer is not part of every other.
     match pause {
         Some(pause) => drop(spawn_local(read_slowly(shared, id, reader, bytes, pause))),
-        None => drop(spawn_local(read(shared, id, reader, bytes))),
+        None => {
+            let mut rest = Rest::new();
+            if let Some(ended) = hear(&shared, id, &mut rest, &bytes) {
+                return end(&shared, id, Some(ended));
+            }
+            drop(spawn_local(Parked { shared, reader, rest: rest.into_boxed_slice(), id }));
+        }
     }
 }
 
-async fn read(shared: Shared, id: Id, mut reader: OwnedReadHalf, bytes: Vec<u8>) {
-    let mut rest = Rest::default();
-    let mut ended = hear(&shared, id, &mut rest, &bytes);
-    drop(bytes);
-    while ended.is_none() {
-        ended = next(&shared, id, &mut reader, &mut rest).await;
+/// A session that waits for bytes. Written out, since it is what there are many of: an `async fn` would hold its
+/// arguments twice.
+struct Parked {
+    shared: Shared,
+    reader: OwnedReadHalf,
+    rest: Box<[u8]>,
+    id: Id,
+}
+
+impl Future for Parked {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, reader, rest, id } = &mut *self;
+        loop {
+            let mut kept = std::mem::take(rest).into_vec();
+            let read = poll_next(shared, *id, reader, &mut kept, cx);
+            *rest = kept.into_boxed_slice();
+            match read {
+                Poll::Ready(None) => {}
+                Poll::Ready(ended) => {
+                    end(shared, *id, ended);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
-    end(&shared, id, ended);
 }
 
 async fn read_slowly(shared: Shared, id: Id, mut reader: OwnedReadHalf, bytes: Vec<u8>, pause: Duration) {
     let mut rest = Rest::default();
     let mut ended = hear(&shared, id, &mut rest, &bytes);
     while ended.is_none() {
-        ended = next(&shared, id, &mut reader, &mut rest).await;
+        ended = poll_fn(|cx| poll_next(&shared, id, &mut reader, &mut rest, cx)).await;
         tokio::time::sleep(pause).await;
     }
     end(&shared, id, ended);
@@ -63,20 +90,23 @@ struct Ended(Option<u16>);
 type Rest = Vec<u8>;
 
 /// Waits for bytes, and hears them.
-async fn next(shared: &Shared, id: Id, reader: &mut OwnedReadHalf, rest: &mut Rest) -> Option<Ended> {
-    poll_fn(|cx| {
-        let mut buffer = std::mem::take(&mut shared.borrow_mut().buffer);
-        let mut space = ReadBuf::new(&mut buffer);
-        let read = Pin::new(&mut *reader).poll_read(cx, &mut space);
-        let filled = space.filled().len();
-        let ended = read.map(|read| match read {
-            Ok(()) if filled > 0 => hear(shared, id, rest, &buffer[..filled]),
-            Ok(()) | Err(_) => Some(Ended(None)),
-        });
-        shared.borrow_mut().buffer = buffer;
-        ended
-    })
-    .await
+fn poll_next(
+    shared: &Shared,
+    id: Id,
+    reader: &mut OwnedReadHalf,
+    rest: &mut Rest,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Ended>> {
+    let mut buffer = std::mem::take(&mut shared.borrow_mut().buffer);
+    let mut space = ReadBuf::new(&mut buffer);
+    let read = Pin::new(reader).poll_read(cx, &mut space);
+    let filled = space.filled().len();
+    let ended = read.map(|read| match read {
+        Ok(()) if filled > 0 => hear(shared, id, rest, &buffer[..filled]),
+        Ok(()) | Err(_) => Some(Ended(None)),
+    });
+    shared.borrow_mut().buffer = buffer;
+    ended
 }
 
 /// Takes the bytes apart into frames, and keeps what is left.
@@ -180,7 +210,8 @@ impl World {
         if let Some(timeout) = timeout {
             let timeout = Duration::from_millis(timeout);
             if timeout != self.scenario.promise.heartbeat_timeout {
-                self.referee.odd_timer(timeout);
+                let odd = format!("promise.heartbeat_timeout is not the gateway's {timeout:?}");
+                *self.referee.counts.errors.entry(odd).or_default() += 1;
                 self.scenario.promise.heartbeat_timeout = timeout;
             }
         }
@@ -195,5 +226,15 @@ impl World {
                 self.referee.counts.blind_sessions_micros += now.saturating_sub(place.welcome);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_session_is_small() {
+        assert!(size_of::<Parked>() <= 56, "{}", size_of::<Parked>());
     }
 }

@@ -112,6 +112,10 @@ async fn run(job: Job) -> anyhow::Result<()> {
         }
         work(&shared);
         if now >= tick {
+            if phase(tick) < Phase::Measure {
+                // Examples of what counts.
+                shared.borrow_mut().referee.samples.clear();
+            }
             // The second that is over belongs to the phase that it began in.
             tell(&Line::Tick(Box::new(take(&shared, tick / SECOND, phase(tick - SECOND)))))?;
             tick += SECOND;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::graph;
 use super::plan::{Deed, Moment, Step, micros};
 use super::referee::{Referee, UNTIMED};
 use super::scenario::{Scenario, WATCH_PAGE};
-use super::session;
+use super::session::{self, Id};
 use super::socket::{self, Refused};
 use super::truth::May;
 use super::wire;
@@ -53,6 +53,14 @@ pub(super) enum Link {
     Waiting,
 }
 
+/// How a session ends that is not open yet.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Leave,
+    Cut,
+    Die,
+}
+
 /// A device of a user.
 #[derive(Debug, Default)]
 pub(super) struct Device {
@@ -65,14 +73,12 @@ pub(super) struct Device {
     /// Snapshots that are not complete.
     pub(super) awaited: u16,
     /// What it does as soon as it is welcome.
-    then: Option<Deed>,
+    then: Option<Then>,
     /// When it was meant to come; when it was welcome; when it wrote last.
     meant: Moment,
     pub(super) welcome: Moment,
     wrote: Moment,
     writer: Option<Rc<OwnedWriteHalf>>,
-    /// What could not be written yet.
-    pending: Vec<u8>,
 }
 
 /// A user.
@@ -125,6 +131,8 @@ pub(super) struct World {
     /// Filled and emptied by whichever session reads.
     pub(super) buffer: Vec<u8>,
     requests: u64,
+    /// What could not be written yet, of the few connections where that is so.
+    pending: HashMap<Id, Vec<u8>>,
     /// It is over: what is lost is not missed.
     pub(super) ending: bool,
 }
@@ -148,6 +156,7 @@ impl World {
             started: clock::now(),
             buffer: vec![0; 256 * 1024],
             requests: 0,
+            pending: HashMap::new(),
             scenario,
             ending: false,
         }
@@ -216,9 +225,10 @@ pub(super) fn act(shared: &Shared, step: Step) {
             drop(world);
             come(shared, user, device, at);
         }
-        Deed::Leave(device) | Deed::Cut(device) | Deed::Die(device) => {
-            world.go(shared, user, device, deed, at)
-        }
+        Deed::Leave(device) => world.go(shared, user, device, Then::Leave, at),
+        Deed::Cut(device) => world.go(shared, user, device, Then::Cut, at),
+        Deed::Die(device) => world.go(shared, user, device, Then::Die, at),
+
         Deed::Flip => world.flip(shared, user, at),
         Deed::Churn(number) => world.churn(shared, user, number),
     }
@@ -270,7 +280,7 @@ fn come(shared: &Shared, user: u32, device: u8, meant: Moment) {
     place.link = Link::Opening;
     place.generation = place.generation.wrapping_add(1);
     (place.idle, place.meant, place.then) = (idle, meant, None);
-    (place.writer, place.pending) = (None, Vec::new());
+    place.writer = None;
     let generation = place.generation;
     let gateway = (user as usize + usize::from(device)) % world.access.gateways.len().max(1);
     let (address, authority) = world.access.gateways[gateway].clone();
@@ -360,8 +370,8 @@ impl World {
         if self.device(user, device).idle != idle {
             self.say(shared, user, device, idle, now);
         }
-        if let Some(deed) = then {
-            self.go(shared, user, device, deed, now);
+        if let Some(how) = then {
+            self.go(shared, user, device, how, now);
         }
     }
 
@@ -427,25 +437,23 @@ impl World {
     }
 
     /// Leaves, is cut, or dies.
-    fn go(&mut self, shared: &Shared, user: u32, device: u8, deed: Deed, meant: Moment) {
-        match (self.device(user, device).link, deed) {
-            (Link::Open, Deed::Leave(_)) => {
+    fn go(&mut self, shared: &Shared, user: u32, device: u8, how: Then, meant: Moment) {
+        match (self.device(user, device).link, how) {
+            (Link::Open, Then::Leave) => {
                 self.closed(user, device);
                 self.device(user, device).link = Link::Leaving;
                 self.truth(user, device, May::OFF, meant);
                 self.send(shared, user, device, wire::BYE);
             }
-            (Link::Open, Deed::Die(_)) => {
+            (Link::Open, Then::Die) => {
                 self.closed(user, device);
                 let place = self.device(user, device);
                 place.link = Link::Dead;
                 let over = place.wrote + micros(self.scenario.promise.heartbeat_timeout);
                 self.over(user, device, over, over);
             }
-            (Link::Open, Deed::Cut(_) | Deed::Come(_) | Deed::Flip | Deed::Churn(_)) => {
-                self.cut(user, device, meant);
-            }
-            (Link::Opening, _) => self.device(user, device).then = Some(deed),
+            (Link::Open, Then::Cut) => self.cut(user, device, meant),
+            (Link::Opening, _) => self.device(user, device).then = Some(how),
             (Link::Waiting, _) => self.device(user, device).link = Link::Off,
             (Link::Off | Link::Leaving | Link::Dead, _) => {}
         }
@@ -458,7 +466,7 @@ impl World {
         let place = self.device(user, device);
         place.link = Link::Off;
         place.generation = place.generation.wrapping_add(1);
-        (place.writer, place.pending) = (None, Vec::new());
+        place.writer = None;
         let from = meant.max(now) + micros(self.scenario.promise.grace);
         self.over(user, device, from, now + micros(self.scenario.grace_longest()));
     }
@@ -487,7 +495,7 @@ impl World {
     /// The connection ended, with the code of a close frame where there was one.
     pub(super) fn ended(&mut self, user: u32, device: u8, code: Option<u16>) {
         let place = self.device(user, device);
-        (place.writer, place.pending) = (None, Vec::new());
+        place.writer = None;
         match place.link {
             Link::Open => {
                 self.closed(user, device);
@@ -531,7 +539,7 @@ impl World {
     pub(super) fn say_goodbye(&mut self, shared: &Shared, user: u32) {
         for device in [0, 1] {
             let now = self.now();
-            self.go(shared, user, device, Deed::Leave(device), now);
+            self.go(shared, user, device, Then::Leave, now);
         }
     }
 
@@ -548,9 +556,10 @@ impl World {
         let place = &mut self.people[user as usize].devices[usize::from(device & 1)];
         place.wrote = now;
         let Some(writer) = &place.writer else { return };
-        if !place.pending.is_empty() {
-            if place.pending.len() + bytes.len() <= PENDING_BYTES {
-                place.pending.extend_from_slice(bytes);
+        let id = (user, device, place.generation);
+        if let Some(pending) = self.pending.get_mut(&id) {
+            if pending.len() + bytes.len() <= PENDING_BYTES {
+                pending.extend_from_slice(bytes);
             }
             return;
         }
@@ -558,29 +567,36 @@ impl World {
         let written = writer.try_write(bytes).unwrap_or(0);
         if written < bytes.len() {
             counts.stalled += 1;
-            place.pending = bytes[written..].to_vec();
-            let id = (user, device, place.generation);
+            self.pending.insert(id, bytes[written..].to_vec());
             spawn_local(flush(Rc::clone(shared), id, Rc::clone(writer)));
         }
     }
 }
 
 /// Writes what waits.
-async fn flush(shared: Shared, (user, device, generation): (u32, u8, u32), writer: Rc<OwnedWriteHalf>) {
+async fn flush(shared: Shared, id: Id, writer: Rc<OwnedWriteHalf>) {
     while writer.writable().await.is_ok() {
         let mut world = shared.borrow_mut();
-        if !world.is_current(user, device, generation) {
-            return;
-        }
-        let place = world.device(user, device);
-        match writer.try_write(&place.pending) {
-            Ok(written) => drop(place.pending.drain(..written)),
+        let current = world.is_current(id.0, id.1, id.2);
+        let Some(pending) = world.pending.get_mut(&id).filter(|_| current) else { break };
+        match writer.try_write(pending) {
+            Ok(written) => drop(pending.drain(..written)),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
+            Err(_) => break,
         }
-        if place.pending.is_empty() {
-            place.pending = Vec::new();
-            return;
+        if pending.is_empty() {
+            break;
         }
+    }
+    shared.borrow_mut().pending.remove(&id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_small() {
+        assert!(size_of::<Person>() <= 104, "{}", size_of::<Person>());
     }
 }
