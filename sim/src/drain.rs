@@ -28,7 +28,8 @@ impl Fault {
             | Self::ArbiterUnsure(_)
             | Self::ArbiterLosesTail
             | Self::Shuffle(_)
-            | Self::Standstill(_) => true,
+            | Self::Standstill(_)
+            | Self::StandstillOnBeat(_) => true,
             Self::Rush(..) | Self::WallJump(..) | Self::Drift(..) | Self::Drain(..) => false,
         }
     }

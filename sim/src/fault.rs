@@ -96,6 +96,8 @@ pub enum Fault {
     Drift(Node, i64),
     /// Every coordinator is stopped, and woken after so long.
     Standstill(u64),
+    /// Every coordinator is stopped when it has said that it lives, before it hears that itself; woken after so long.
+    StandstillOnBeat(u64),
     /// All that it sends is late by so much (first), for so long.
     Lag(Node, u64, u64),
     /// Nothing goes from one (first) to the other (second), nor back if both are meant, for so long.
@@ -121,6 +123,7 @@ impl fmt::Display for Fault {
             Self::WallJump(node, by) => write!(f, "wall-jump {node} {by}"),
             Self::Drift(node, millionths) => write!(f, "drift {node} {millionths}"),
             Self::Standstill(span) => write!(f, "standstill {span}"),
+            Self::StandstillOnBeat(span) => write!(f, "standstill-on-beat {span}"),
             Self::Lag(node, by, span) => write!(f, "lag {node} {by} {span}"),
             Self::Sever(from, to, both, span) => write!(f, "sever {from} {to} {both} {span}"),
             Self::Shuffle(span) => write!(f, "shuffle {span}"),
@@ -149,6 +152,7 @@ impl FromStr for Fault {
             ["wall-jump", node, by] => Self::WallJump(node.parse()?, by.parse()?),
             ["drift", node, millionths] => Self::Drift(node.parse()?, millionths.parse()?),
             ["standstill", span] => Self::Standstill(span.parse()?),
+            ["standstill-on-beat", span] => Self::StandstillOnBeat(span.parse()?),
             ["lag", node, by, span] => Self::Lag(node.parse()?, by.parse()?, span.parse()?),
             ["sever", from, to, both, span] => {
                 Self::Sever(from.parse()?, to.parse()?, both.parse()?, span.parse()?)
@@ -188,7 +192,8 @@ impl Fault {
             | Self::ArbiterLosesTail
             | Self::Rush(..)
             | Self::Shuffle(_)
-            | Self::Standstill(_) => false,
+            | Self::Standstill(_)
+            | Self::StandstillOnBeat(_) => false,
         }
     }
 
@@ -210,7 +215,8 @@ impl Fault {
             | Self::ArbiterLosesTail
             | Self::Rush(..)
             | Self::Shuffle(_)
-            | Self::Standstill(_) => [None, None],
+            | Self::Standstill(_)
+            | Self::StandstillOnBeat(_) => [None, None],
         }
     }
 }
@@ -238,6 +244,9 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     if profile.faults > 0 && rng.random_bool(0.4) {
         long_sleep(profile, start, rng, &mut faults);
     }
+    if profile.faults > 0 && rng.random_bool(0.15) {
+        sleep_on_beat(profile, start, rng, &mut faults);
+    }
     if profile.claims {
         faults.retain(|(_, fault)| !fault.may_lose_claims());
     }
@@ -255,6 +264,13 @@ fn long_sleep(profile: Profile, start: u64, rng: &mut ChaCha8Rng, faults: &mut V
         faults.push((at - 2 * LAG_MS, Fault::Lag(Node::Coordinator(index), by, 2 * LAG_MS)));
     }
     faults.push((at, Fault::Standstill(rng.random_range(SLEEP_MS / 2..SLEEP_MS))));
+}
+
+/// The same, with a sign of its own life under way to each: it is read first when they wake, and must not be believed.
+fn sleep_on_beat(profile: Profile, start: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
+    let at = start + rng.random_range(SLEEP_MS / 2..profile.storm_ms - SLEEP_MS);
+    faults.push((at - SLEEP_MS / 4, Fault::Rush(rng.random_range(20..80), SLEEP_MS / 2)));
+    faults.push((at, Fault::StandstillOnBeat(rng.random_range(SLEEP_MS / 2..SLEEP_MS))));
 }
 
 /// Much changes and much is lost just before the quiet, in which nothing that happens later covers it.

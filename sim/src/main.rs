@@ -18,6 +18,9 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Ends with the first seed that breaks.
+    #[arg(long, conflicts_with = "one")]
+    stop: bool,
     /// Runs this one seed.
     #[arg(long, group = "one", conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
@@ -41,7 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let well = match one {
         Some(plan) if arguments.minimise => shrink(&plan),
         Some(plan) => run_one(&plan, arguments.trace.as_deref())?,
-        None => run_many(arguments.from, arguments.seeds),
+        None => run_many(arguments.from, arguments.seeds, arguments.stop),
     };
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -77,12 +80,15 @@ fn run_one(plan: &Plan, trace: Option<&Path>) -> anyhow::Result<bool> {
     Ok(sum.broken == 0)
 }
 
-fn run_many(from: u64, seeds: u64) -> bool {
+fn run_many(from: u64, seeds: u64, stop: bool) -> bool {
     let mut sum = Sum::default();
     for seed in from..from.saturating_add(seeds) {
         sum.add(&World::new(seed, Profile::normal()).run());
         if sum.seeds % 100 == 0 {
             eprintln!("{} of {seeds} seeds", sum.seeds);
+        }
+        if stop && sum.broken > 0 {
+            break;
         }
     }
     sum.print();

@@ -40,6 +40,8 @@ pub(crate) struct Process<C> {
     pub(crate) backlog: Backlog,
     pub(crate) clock: Clock,
     pub(crate) cut_until: u64,
+    /// It is stopped for so long when it has sent its next beat.
+    pub(crate) stops_on_beat: Option<u64>,
     /// It sends its clients elsewhere.
     pub(crate) draining: bool,
 }
@@ -60,6 +62,7 @@ impl<C> Process<C> {
             backlog: Backlog::default(),
             clock,
             cut_until: 0,
+            stops_on_beat: None,
             draining: false,
         }
     }
@@ -86,6 +89,7 @@ impl World {
                 let interest_by_user_from = interest_by_user_from(self.seed, self.gateways.len());
                 let process = &mut self.coordinators[i];
                 process.life += 1;
+                process.stops_on_beat = None;
                 process.clock.begin(self.now, &mut self.rng);
                 process.backlog = Backlog::default();
                 let id = name("c", i);
@@ -230,6 +234,7 @@ impl World {
                         self.oracle.owns(&beat, self.now);
                     }
                     self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat));
+                    self.stop_on_beat(index);
                 }
                 Output::Down(delta) => self.send_delta(index, delta),
                 Output::ToGateway(gateway, message) => {

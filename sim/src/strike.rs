@@ -49,6 +49,11 @@ impl World {
                 self.clock(node).set_rate(now, millionths);
             }
             Fault::Standstill(span) => self.stand_still(span),
+            Fault::StandstillOnBeat(span) => {
+                for process in self.coordinators.iter_mut().filter(|process| process.core.is_some()) {
+                    process.stops_on_beat = Some(span);
+                }
+            }
             Fault::Lag(node, by, span) => {
                 self.oracle.leaves.rough(self.now + span);
                 self.net.lags.insert(node, (by, (self.now + span).min(self.storm_ends())));
@@ -76,6 +81,15 @@ impl World {
         for index in 0..self.coordinators.len() {
             let longer = self.rng.random_range(0..500);
             self.freeze(Node::Coordinator(index), span + longer);
+        }
+    }
+
+    /// It has said that it lives; what comes after that it will hear late.
+    pub(crate) fn stop_on_beat(&mut self, coordinator: usize) {
+        let span = self.coordinators[coordinator].stops_on_beat.take();
+        if let Some(span) = span.filter(|_| self.now < self.storm_ends()) {
+            self.oracle.owners_at_fault();
+            self.freeze(Node::Coordinator(coordinator), span);
         }
     }
 

@@ -5,6 +5,7 @@ mod acceptance;
 mod chaos;
 mod clock;
 mod codes;
+mod copy;
 mod imports;
 mod mutate;
 mod planted;

@@ -1,161 +1,155 @@
-//! Shows that the simulation finds broken rules: breaks them one at a time, in a copy, and runs seeds.
+//! Shows that the simulation finds broken rules: breaks them one at a time, in a copy, and runs seeds until one breaks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::rules::{Edit, RULES, Rule};
+use crate::clock::Watch;
+use crate::copy::Copy;
+use crate::rules::{RULES, Rule};
 use crate::run::Run;
 use crate::workspace::Workspace;
+
+/// Simulations that are built and wait for their turn, at the most.
+const AHEAD: usize = 8;
 
 /// What to break, and how long to look for it.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// How many seeds to run for each rule
-    #[arg(long, default_value_t = 200)]
+    /// How many seeds to run for each rule, at the most: it ends with the first that breaks
+    #[arg(long, default_value_t = 1_000)]
     seeds: u64,
     /// Break only rules whose name has this in it
     #[arg(long, default_value = "")]
     only: String,
+    /// Keep what was built, so that the next time is quicker
+    #[arg(long)]
+    keep: bool,
 }
 
-/// What the simulation made of a broken rule.
-#[derive(Debug)]
-struct Finding {
-    broken: usize,
-    first: Option<(u64, String)>,
+/// A simulation in which a rule is broken, or none.
+struct Built {
+    rule: Option<&'static Rule>,
+    program: PathBuf,
 }
+
+/// The first seed that breaks, and the invariant that it breaks.
+type Finding = Option<(u64, String)>;
 
 /// Breaks each rule in turn and prints what the simulation found.
 pub(crate) fn all(workspace: &Workspace, options: &Options) -> Result<()> {
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| rule.name.contains(&options.only)).collect();
+    if rules.is_empty() {
+        bail!("no rule has \"{}\" in its name", options.only);
+    }
     let copy = Copy::make(workspace)?;
-    let unbroken = copy.simulate(workspace, options.seeds)?;
-    if let Some((seed, invariant)) = unbroken.first {
-        bail!("seed {seed} breaks {invariant} with every rule in place");
+    let outcome = try_all(workspace, options, &copy, &rules);
+    if !options.keep {
+        copy.tidy_up()?;
     }
-    println!("{:<46} {:<38} {:>11}  first seed", "rule broken", "in", "seeds");
-    let mut missed = Vec::new();
-    for rule in RULES.iter().filter(|rule| rule.name.contains(&options.only)) {
-        let finding = copy.with_broken(rule, || copy.simulate(workspace, options.seeds))?;
-        let files: Vec<&str> = rule.edits.iter().map(|edit| edit.file).collect();
-        let seeds = format!("{} of {}", finding.broken, options.seeds);
-        let first = finding.first.map_or_else(
-            || {
-                missed.push(rule.name);
-                "not found".to_owned()
-            },
-            |(seed, invariant)| format!("{seed} ({invariant})"),
-        );
-        println!("{:<46} {:<38} {seeds:>11}  {first}", rule.name, files[0]);
-        for file in &files[1..] {
-            println!("{:<46} {file}", "");
+    outcome
+}
+
+/// While one simulation runs, the next is built.
+fn try_all(workspace: &Workspace, options: &Options, copy: &Copy, rules: &[&'static Rule]) -> Result<()> {
+    let watch = Watch::start();
+    let missed = thread::scope(|scope| {
+        let (sender, built) = sync_channel(AHEAD);
+        let builder = scope.spawn(move || build_all(workspace, copy, rules, &sender));
+        let mut missed = Vec::new();
+        for simulation in built {
+            missed.extend(judge(workspace, &simulation, options.seeds, rules)?);
         }
-    }
+        builder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        anyhow::Ok(missed)
+    })?;
+    println!(
+        "{} of {} rules found, in {:.0} s",
+        rules.len() - missed.len(),
+        rules.len(),
+        watch.elapsed().as_secs_f64()
+    );
     if !missed.is_empty() {
         bail!("not found by {} seeds: {}", options.seeds, missed.join("; "));
     }
     Ok(())
 }
 
-/// What else than sources goes into the service.
-const PARTS: [&str; 5] = [".html", ".css", ".js", ".json", "herenow.example.toml"];
-const SDK: &str = "client-sdk/js/dist/herenow.js";
-
-/// A copy of the workspace that may be broken.
-pub(crate) struct Copy {
-    root: PathBuf,
+/// Builds the simulation as it is, and then with each rule broken; ends early when nobody wants more.
+fn build_all(
+    workspace: &Workspace,
+    copy: &Copy,
+    rules: &[&'static Rule],
+    built: &SyncSender<Built>,
+) -> Result<()> {
+    let unbroken = Built { rule: None, program: copy.simulation(workspace, "unbroken")? };
+    if built.send(unbroken).is_err() {
+        return Ok(());
+    }
+    for (number, rule) in rules.iter().enumerate() {
+        let program = copy
+            .with_edits(rule.edits, || copy.simulation(workspace, &format!("broken-{number}")))
+            .with_context(|| format!("the rule is \"{}\"", rule.name))?;
+        if built.send(Built { rule: Some(rule), program }).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
-impl Copy {
-    /// Copies what has changed since the last copy, and nothing else, so that little is built anew.
-    pub(crate) fn make(workspace: &Workspace) -> Result<Self> {
-        let root = workspace.target().join("mutate");
-        let mut files = workspace.files(&[".rs", ".toml", "Cargo.lock"])?;
-        files.extend(workspace.files(&PARTS)?);
-        files.push(workspace.root().join(SDK));
-        for file in files {
-            let to = root.join(file.strip_prefix(workspace.root())?);
-            let text = fs::read(&file)?;
-            if fs::read(&to).ok().as_ref() != Some(&text) {
-                fs::create_dir_all(to.parent().context("a file is in a directory")?)?;
-                fs::write(&to, text).with_context(|| format!("writing {}", to.display()))?;
-            }
+/// Runs seeds and prints what they came to; gives the rule's name when none broke.
+fn judge(workspace: &Workspace, built: &Built, seeds: u64, rules: &[&Rule]) -> Result<Option<&'static str>> {
+    let watch = Watch::start();
+    let finding = simulate(workspace, &built.program, seeds)?;
+    fs::remove_file(&built.program)?;
+    let took = watch.elapsed().as_secs_f64();
+    let Some(rule) = built.rule else {
+        if let Some((seed, invariant)) = finding {
+            bail!("seed {seed} breaks {invariant} with every rule in place");
         }
-        Ok(Self { root })
-    }
+        println!(
+            "{seeds} seeds keep every invariant with every rule in place ({took:.1} s); {} rules",
+            rules.len()
+        );
+        println!(
+            "{:>2}  {:<60} {:>5}  {:<5} {:>6}  where the rule is",
+            "", "rule broken", "seeds", "found", "s"
+        );
+        return Ok(None);
+    };
+    let number = rules.iter().position(|other| std::ptr::eq(*other, rule)).map_or(0, |index| index + 1);
+    let (needed, invariant) = match &finding {
+        Some((seed, invariant)) => ((seed + 1).to_string(), invariant.as_str()),
+        None => (seeds.to_string(), "NONE"),
+    };
+    let mut files: Vec<&str> = rule.edits.iter().map(|edit| edit.file).collect();
+    files.dedup();
+    println!("{number:>2}  {:<60} {needed:>5}  {invariant:<5} {took:>6.1}  {}", rule.name, files.join(", "));
+    Ok(finding.is_none().then_some(rule.name))
+}
 
-    /// Does something while a rule is broken.
-    fn with_broken<T>(&self, rule: &Rule, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let edits: Vec<&Edit> = rule.edits.iter().collect();
-        self.with_edits(&edits, work).with_context(|| format!("the rule is \"{}\"", rule.name))
+/// Runs seeds from 0 until one breaks.
+fn simulate(workspace: &Workspace, program: &Path, seeds: u64) -> Result<Finding> {
+    let run = Run::new(workspace, program).args(["--stop", "--seeds"]).arg(seeds.to_string());
+    let (well, said) = run.said()?;
+    let finding = understand(&said);
+    if well != finding.is_none() {
+        bail!("the simulation fell over, and broke no invariant: {said}");
     }
-
-    /// Does something while all of this is changed.
-    pub(crate) fn with_edits<T>(&self, edits: &[&Edit], work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let before = edits.iter().map(|edit| self.read(edit.file)).collect::<Result<Vec<_>>>()?;
-        let outcome = edits.iter().try_for_each(|edit| self.apply(edit)).and_then(|()| work());
-        for (edit, text) in edits.iter().zip(before) {
-            fs::write(self.root.join(edit.file), text)?;
-        }
-        outcome
-    }
-
-    fn apply(&self, edit: &Edit) -> Result<()> {
-        let text = self.read(edit.file)?;
-        if text.matches(edit.from).count() != 1 {
-            bail!("{} does not have this once; say anew what to break: {}", edit.file, edit.from);
-        }
-        fs::write(self.root.join(edit.file), text.replacen(edit.from, edit.to, 1))?;
-        Ok(())
-    }
-
-    fn read(&self, file: &str) -> Result<String> {
-        fs::read_to_string(self.root.join(file)).with_context(|| format!("reading {file} of the copy"))
-    }
-
-    /// Builds the service of the copy.
-    pub(crate) fn service(&self, workspace: &Workspace) -> Result<PathBuf> {
-        let target = self.root.join("target");
-        Run::cargo(workspace, ["build", "--quiet", "-p", "herenow"])
-            .at(&self.root)
-            .env("CARGO_TARGET_DIR", &target)
-            .env("RUSTFLAGS", "--allow warnings")
-            .done()?;
-        Ok(target.join("debug").join("herenow"))
-    }
-
-    /// Builds the simulation of the copy and runs seeds.
-    fn simulate(&self, workspace: &Workspace, seeds: u64) -> Result<Finding> {
-        let target = self.root.join("target");
-        // Built a dozen times and run for seconds: a quick build counts for more than quick code.
-        Run::cargo(workspace, ["build", "--release", "--quiet", "-p", "herenow-sim"])
-            .at(&self.root)
-            .env("CARGO_TARGET_DIR", &target)
-            .env("CARGO_PROFILE_RELEASE_LTO", "off")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
-            .env("RUSTFLAGS", "--allow warnings")
-            .done()?;
-        let program: &Path = &target.join("release").join("herenow-sim");
-        let (_, said) = Run::new(workspace, program).arg("--seeds").arg(seeds.to_string()).said()?;
-        Ok(understand(&said))
-    }
+    Ok(finding)
 }
 
 /// Reads what the simulation prints: `seed 7 broke:`, and below it `  I4 at 9000 ms: …`.
 fn understand(said: &str) -> Finding {
-    let mut finding = Finding { broken: 0, first: None };
     let mut lines = said.lines();
-    while let Some(line) = lines.next() {
-        let seed = line.strip_prefix("seed ").and_then(|rest| rest.strip_suffix(" broke:"));
-        let Some(seed) = seed.and_then(|seed| seed.parse().ok()) else { continue };
-        finding.broken += 1;
-        let invariant = lines.next().and_then(|line| line.split_whitespace().next()).unwrap_or_default();
-        finding.first.get_or_insert_with(|| (seed, invariant.to_owned()));
-    }
-    finding
+    let broken = |line: &str| line.strip_prefix("seed ")?.strip_suffix(" broke:")?.parse().ok();
+    let seed = lines.by_ref().find_map(broken)?;
+    let invariant = lines.next().and_then(|line| line.split_whitespace().next()).unwrap_or_default();
+    Some((seed, invariant.to_owned()))
 }
 
 #[cfg(test)]
@@ -164,10 +158,9 @@ mod tests {
 
     #[test]
     fn what_the_simulation_prints_is_understood() {
-        let said = "seed 3 broke:\n  I4 at 9 ms: x\n  I5 at 10 ms: y\nseed 5 broke:\n  I3 at 1 ms: z\n9 seeds, 2 broken";
-        let finding = understand(said);
-        assert_eq!((finding.broken, finding.first), (2, Some((3, "I4".to_owned()))));
-        assert!(understand("9 seeds, 0 broken").first.is_none());
+        let said = "seed 3 broke:\n  I4 at 9 ms: x\n  I5 at 10 ms: y\n4 seeds, 1 broken";
+        assert_eq!(understand(said), Some((3, "I4".to_owned())));
+        assert_eq!(understand("9 seeds, 0 broken"), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::mutate::Copy;
-use crate::rules::{Edit, RULES, Rule, edit};
+use crate::copy::Copy;
+use crate::rules::{RULES, Rule, edit};
 use crate::run::Run;
 use crate::workspace::Workspace;
 
@@ -139,8 +139,7 @@ impl Judge<'_> {
             How::Inside(names) => {
                 let rules = names.iter().map(|name| rule(name)).collect::<Result<Vec<_>>>()?;
                 let copy = Copy::make(self.workspace)?;
-                let edits: Vec<&Edit> = rules.iter().flat_map(|rule| rule.edits).collect();
-                copy.with_edits(&edits, || {
+                copy.with_edits(rules.iter().flat_map(|rule| rule.edits), || {
                     let program = copy.service(self.workspace)?;
                     self.play(bug.row, &["--herenow", &program.display().to_string()])
                 })

@@ -231,11 +231,19 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         name: "a claim that has ended stays (claims)",
-        edits: &[edit(
-            "coordinator/core/src/claims.rs",
-            "self.until.is_none_or(|until| now < until)",
-            "{ let _ = now; true }",
-        )],
+        edits: &[
+            edit(
+                "coordinator/core/src/claims.rs",
+                "self.until.is_none_or(|until| now < until)",
+                "{ let _ = now; true }",
+            ),
+            // Else a turn goes on for ever with what is due.
+            edit(
+                "coordinator/core/src/claims.rs",
+                "manual.into_iter().chain(api).min()",
+                "manual.into_iter().chain(api).min().filter(|_| false)",
+            ),
+        ],
     },
     Rule {
         name: "what backends claim stands above what users claim (claims)",
