@@ -8,6 +8,7 @@ use herenow_protocol::message::{ListRequest, Up};
 use herenow_protocol::{Partition, Presence, Status, UserId};
 
 use crate::net::Node;
+use crate::people::number_of;
 use crate::process::Packet;
 use crate::world::{Event, World};
 
@@ -26,6 +27,15 @@ const LOWER: u64 = 10;
 pub(crate) enum Told {
     Changes(Changes),
     Page(String, Box<PartitionPage>),
+}
+
+impl Told {
+    const fn partition(&self) -> Partition {
+        match self {
+            Self::Changes(batch) => batch.partition,
+            Self::Page(_, page) => page.partition,
+        }
+    }
 }
 
 /// The copy of one partition.
@@ -55,6 +65,12 @@ struct Fetch {
 }
 
 impl Copy {
+    /// Who is there, as far as it tells.
+    fn here(&self) -> BTreeSet<UserId> {
+        let here = self.users.values().filter(|user| matches!(user.status, Status::Online | Status::Idle));
+        here.map(|user| user.user_id.clone()).collect()
+    }
+
     fn take(&mut self, record: Presence) {
         let newer = self.users.get(&record.user_id).is_none_or(|known| known.version < record.version);
         if newer {
@@ -132,6 +148,21 @@ impl World {
     }
 
     pub(crate) fn backend_hears(&mut self, told: Told) {
+        let partition = told.partition();
+        let before = self.copies.entry(partition).or_default().here();
+        self.note(|| format!("a backend hears {told:?}"));
+        self.backend_takes(told);
+        let copy = self.copies.entry(partition).or_default();
+        if copy.epoch.is_empty() {
+            // It has thrown away all it had, and nobody told it to believe that nobody is there.
+            return;
+        }
+        for user in before.iter().filter(|user| !copy.users.contains_key(*user)).filter_map(number_of) {
+            self.oracle.left_out(&self.clients, user, self.now);
+        }
+    }
+
+    fn backend_takes(&mut self, told: Told) {
         match told {
             Told::Changes(batch) => {
                 let partition = batch.partition;

@@ -294,6 +294,14 @@ impl Oracle {
         }
     }
 
+    /// I4: an owner that says it has settled left somebody out who was there as far as a backend knew. What it tells one
+    /// by one is judged by what watchers see of it: a backend is told all that was, with its time, however late.
+    pub(crate) fn left_out(&mut self, clients: &[Client], user: usize, now: u64) {
+        if !self.ledger.concerns(user) && self.must_be_seen(clients, user, now) {
+            self.fail("I4", now, format!("a backend is told that there is no user {user}"));
+        }
+    }
+
     /// I3, I5: at the end a backend's copy has the truth.
     pub(crate) fn copied(
         &mut self,

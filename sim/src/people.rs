@@ -385,6 +385,6 @@ impl World {
     }
 }
 
-fn number_of(user: &UserId) -> Option<usize> {
+pub(crate) fn number_of(user: &UserId) -> Option<usize> {
     user.as_str().strip_prefix('u')?.parse().ok()
 }
