@@ -39,7 +39,11 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         name: "an owner in doubt is believed all the same (R8)",
         edits: &[
-            edit("gateway/core/src/view.rs", "if self.settled && beat.settled {", "if self.settled {"),
+            edit(
+                "gateway/core/src/view.rs",
+                "if self.settled && beat.settled && !beat.doubts {",
+                "if self.settled {",
+            ),
             edit(
                 "gateway/core/src/deliver.rs",
                 "let stated = view.is_settled() || !known.is_negative();",
@@ -162,8 +166,8 @@ pub(crate) const RULES: &[Rule] = &[
         name: "any live session vouches for its user (R11)",
         edits: &[edit(
             "gateway/core/src/deliver.rs",
-            "known.public.status == Status::Online && self.is_active_here(key);",
-            "known.public.status != Status::Offline && self.by_user.contains_key(&key);",
+            "known.public.status == Status::Online && self.is_active_here(key)",
+            "known.public.status != Status::Offline && self.by_user.contains_key(&key)",
         )],
     },
     Rule {
@@ -178,9 +182,13 @@ pub(crate) const RULES: &[Rule] = &[
         name: "a deaf coordinator lists what it owned (R7)",
         edits: &[edit(
             "coordinator/core/src/coordinator.rs",
-            "let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user) };",
-            "let owned = self.ownership.beat(self.by_user);",
+            "let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user, self.frozen) };",
+            "let owned = self.ownership.beat(self.by_user, self.frozen);",
         )],
+    },
+    Rule {
+        name: "what an owner says that doubts it itself is fresh (R7)",
+        edits: &[edit("gateway/core/src/view.rs", "if caught_up && !beat.doubts {", "if caught_up {")],
     },
     Rule {
         name: "who is told to move is taken for gone (moving)",
