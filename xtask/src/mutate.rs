@@ -16,6 +16,7 @@ use crate::workspace::Workspace;
 
 /// Simulations that are built and wait for their turn, at the most.
 const AHEAD: usize = 8;
+const HEAD: &str = "what is broken";
 
 /// What to break, and how long to look for it.
 #[derive(Args, Debug)]
@@ -31,9 +32,11 @@ pub(crate) struct Options {
     keep: bool,
 }
 
-/// A simulation in which a rule is broken, or none.
+/// A simulation in which a rule is broken.
 struct Built {
-    rule: Option<&'static Rule>,
+    /// Counted from 1.
+    number: usize,
+    rule: &'static Rule,
     program: PathBuf,
 }
 
@@ -54,47 +57,41 @@ pub(crate) fn all(workspace: &Workspace, options: &Options) -> Result<()> {
     outcome
 }
 
-/// While one simulation runs, the next is built.
+/// While one simulation runs, the next are built.
 fn try_all(workspace: &Workspace, options: &Options, copy: &Copy, rules: &[&'static Rule]) -> Result<()> {
     let watch = Watch::start();
+    let unbroken = copy.simulation(workspace, "unbroken")?;
+    println!("{:>2}  {HEAD:<58} {:>5}  {:<9} {:>6}  where the rule is", "", "seeds", "invariant", "s");
     let missed = thread::scope(|scope| {
         let (sender, built) = sync_channel(AHEAD);
         let builder = scope.spawn(move || build_all(workspace, copy, rules, &sender));
         let mut missed = Vec::new();
-        for simulation in built {
-            missed.extend(judge(workspace, &simulation, options.seeds, rules)?);
+        for built in built {
+            missed.extend(judge(workspace, &built, &unbroken, options.seeds)?);
         }
         builder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         anyhow::Ok(missed)
     })?;
-    println!(
-        "{} of {} rules found, in {:.0} s",
-        rules.len() - missed.len(),
-        rules.len(),
-        watch.elapsed().as_secs_f64()
-    );
+    let found = rules.len() - missed.len();
+    println!("{found} of {} broken rules found, in {:.0} s", rules.len(), watch.elapsed().as_secs_f64());
     if !missed.is_empty() {
         bail!("not found by {} seeds: {}", options.seeds, missed.join("; "));
     }
     Ok(())
 }
 
-/// Builds the simulation as it is, and then with each rule broken; ends early when nobody wants more.
+/// Builds the simulation with each rule broken; ends early when nobody wants more.
 fn build_all(
     workspace: &Workspace,
     copy: &Copy,
     rules: &[&'static Rule],
     built: &SyncSender<Built>,
 ) -> Result<()> {
-    let unbroken = Built { rule: None, program: copy.simulation(workspace, "unbroken")? };
-    if built.send(unbroken).is_err() {
-        return Ok(());
-    }
-    for (number, rule) in rules.iter().enumerate() {
+    for (number, rule) in (1..).zip(rules) {
         let program = copy
             .with_edits(rule.edits, || copy.simulation(workspace, &format!("broken-{number}")))
             .with_context(|| format!("the rule is \"{}\"", rule.name))?;
-        if built.send(Built { rule: Some(rule), program }).is_err() {
+        if built.send(Built { number, rule, program }).is_err() {
             break;
         }
     }
@@ -102,39 +99,36 @@ fn build_all(
 }
 
 /// Runs seeds and prints what they came to; gives the rule's name when none broke.
-fn judge(workspace: &Workspace, built: &Built, seeds: u64, rules: &[&Rule]) -> Result<Option<&'static str>> {
+fn judge(
+    workspace: &Workspace,
+    Built { number, rule, program }: &Built,
+    unbroken: &Path,
+    seeds: u64,
+) -> Result<Option<&'static str>> {
     let watch = Watch::start();
-    let finding = simulate(workspace, &built.program, seeds)?;
-    fs::remove_file(&built.program)?;
+    let finding = simulate(workspace, program, 0, seeds)?;
+    fs::remove_file(program)?;
+    if let Some((seed, _)) = &finding
+        && let Some((_, invariant)) = simulate(workspace, unbroken, *seed, 1)?
+    {
+        bail!("seed {seed} breaks {invariant} with every rule in place");
+    }
     let took = watch.elapsed().as_secs_f64();
-    let Some(rule) = built.rule else {
-        if let Some((seed, invariant)) = finding {
-            bail!("seed {seed} breaks {invariant} with every rule in place");
-        }
-        println!(
-            "{seeds} seeds keep every invariant with every rule in place ({took:.1} s); {} rules",
-            rules.len()
-        );
-        println!(
-            "{:>2}  {:<60} {:>5}  {:<5} {:>6}  where the rule is",
-            "", "rule broken", "seeds", "found", "s"
-        );
-        return Ok(None);
-    };
-    let number = rules.iter().position(|other| std::ptr::eq(*other, rule)).map_or(0, |index| index + 1);
     let (needed, invariant) = match &finding {
         Some((seed, invariant)) => ((seed + 1).to_string(), invariant.as_str()),
-        None => (seeds.to_string(), "NONE"),
+        None => (seeds.to_string(), "NOT FOUND"),
     };
     let mut files: Vec<&str> = rule.edits.iter().map(|edit| edit.file).collect();
     files.dedup();
-    println!("{number:>2}  {:<60} {needed:>5}  {invariant:<5} {took:>6.1}  {}", rule.name, files.join(", "));
+    let files = files.join(", ");
+    println!("{number:>2}  {:<58} {needed:>5}  {invariant:<9} {took:>6.1}  {files}", rule.name);
     Ok(finding.is_none().then_some(rule.name))
 }
 
-/// Runs seeds from 0 until one breaks.
-fn simulate(workspace: &Workspace, program: &Path, seeds: u64) -> Result<Finding> {
-    let run = Run::new(workspace, program).args(["--stop", "--seeds"]).arg(seeds.to_string());
+/// Runs so many seeds, until one breaks.
+fn simulate(workspace: &Workspace, program: &Path, from: u64, seeds: u64) -> Result<Finding> {
+    let numbers = [from.to_string(), seeds.to_string()];
+    let run = Run::new(workspace, program).args(["--stop", "--from", &numbers[0], "--seeds", &numbers[1]]);
     let (well, said) = run.said()?;
     let finding = understand(&said);
     if well != finding.is_none() {
