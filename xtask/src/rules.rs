@@ -100,14 +100,14 @@ pub(crate) const RULES: &[Rule] = &[
         edits: &[
             edit(
                 "coordinator/core/src/partition.rs",
-                "known.into_iter().filter(|(number, _)| !accounted.contains(number)) {",
-                "known.into_iter().filter(|(number, _)| false && !accounted.contains(number)) {",
+                "known.sessions.into_iter().filter(|(number, _)| !accounted.contains(number)) {",
+                "known.sessions.into_iter().filter(|(number, _)| false && !accounted.contains(number)) {",
             ),
             // Sessions that ended of late are named in a sync.
             edit(
                 "coordinator/core/src/partition.rs",
-                "if held && known.contains_key(&number) {",
-                "if held && known.contains_key(&number) && false {",
+                "if held && known.sessions.contains_key(&number) {",
+                "if held && known.sessions.contains_key(&number) && false {",
             ),
             edit(
                 "coordinator/core/src/partition.rs",
