@@ -61,3 +61,21 @@ impl Issuer {
         Ok(jsonwebtoken::encode(&Header::new(self.algorithm), &claims, &self.key)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_signed_with_a_private_key_too() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = Issuer::with_key("ES256", key.serialize_pem().as_bytes(), None, None).unwrap();
+        let token = issuer.token("ana").unwrap();
+        assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, Algorithm::ES256);
+        for (algorithm, key) in
+            [("HS256", key.serialize_pem()), ("none", key.serialize_pem()), ("ES256", String::new())]
+        {
+            assert!(Issuer::with_key(algorithm, key.as_bytes(), None, None).is_err(), "{algorithm}");
+        }
+    }
+}

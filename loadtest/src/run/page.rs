@@ -217,7 +217,7 @@ fn curve(outcome: &Outcome) -> Plot {
     let nines = |quantile: f64| -(1.0 - quantile).max(1e-6).log10();
     let points = outcome.measured.curve.iter().filter(|(quantile, _)| *quantile < 1.0);
     let points = points.map(|(quantile, micros)| (nines(*quantile), float(*micros) / 1e3)).collect();
-    let names = ["0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
+    let names = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
     let most =
         outcome.measured.curve.iter().map(|(quantile, _)| *quantile).filter(|quantile| *quantile < 1.0);
     let most = most.fold(0.0, f64::max);
