@@ -11,6 +11,7 @@ mod journal;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod line;
 mod markdown;
 mod order;
 mod people;
@@ -140,7 +141,8 @@ impl Arguments {
             // Fewer logs than of the last run must not leave the last run's behind.
             let _ = std::fs::remove_dir_all(&logs);
             // A set of tasks for each, so that nobody of one scenario meets the next.
-            match LocalSet::new().run_until(self.scenario(fault, &program, &logs)).await {
+            let scenario = Box::pin(self.scenario(fault, &program, &logs));
+            match LocalSet::new().run_until(scenario).await {
                 Ok(row) => report.rows.push(row),
                 Err(error) => report.invalid.push(format!("{name}: {error:#}")),
             }
@@ -189,6 +191,9 @@ impl Arguments {
         let world =
             Rc::new(World::new(fleet.gateways(), issuer, users, [WATCHERS, POLLERS], self.seed, timers));
         world.plant.set(self.plant);
+        if fault.lined() {
+            world.lines.open(&world.gateways, &world.users).await?;
+        }
         let mut tasks = JoinSet::new();
         for (index, user) in world.users.iter().enumerate() {
             if user.habit != Habit::Apart {

@@ -133,8 +133,8 @@ impl Actor {
         let user = &self.world.users[self.user];
         let open = async {
             let token = self.world.issuer.token(&user.name)?;
-            let gateway = &self.world.gateways[self.gateway];
-            Session::open(gateway, &token, user.devices()[device], self.activity()).await
+            let gateway = self.world.way(self.user, self.gateway);
+            Session::open(&gateway, &token, user.devices()[device], self.activity()).await
         };
         match open.await {
             Ok(session) => Some(session),

@@ -62,6 +62,11 @@ impl Listening {
         }))
     }
 
+    /// Of one that only stays, with its signs of life.
+    pub(super) fn hold(session: Session) -> Self {
+        Self(spawn_local(stay(session)))
+    }
+
     pub(super) async fn end(&mut self) -> anyhow::Error {
         (&mut self.0).await.unwrap_or_else(Into::into)
     }
@@ -76,22 +81,25 @@ pub(super) async fn hold(
     let mut sessions = tokio::task::JoinSet::new();
     for token in tokens {
         let session = Session::open(gateway, &token, "one", Activity::Active).await?;
-        sessions.spawn_local(async move {
-            let Session { reader, mut writer, beat: every } = session;
-            let mut listening = Listening::start(reader, |_| {});
-            loop {
-                if let Ok(error) = timeout(every, listening.end()).await {
-                    return error;
-                }
-                if let Err(error) = writer.send_text(wire::heartbeat(Activity::Active, None)).await {
-                    return error;
-                }
-            }
-        });
+        sessions.spawn_local(stay(session));
     }
     ready()?;
     match sessions.join_next().await {
         Some(ended) => Err(ended?),
         None => Ok(()),
+    }
+}
+
+/// Signs of life until the connection ends; why it did.
+async fn stay(session: Session) -> anyhow::Error {
+    let Session { reader, mut writer, beat: every } = session;
+    let mut listening = Listening::start(reader, |_| {});
+    loop {
+        if let Ok(error) = timeout(every, listening.end()).await {
+            return error;
+        }
+        if let Err(error) = writer.send_text(wire::heartbeat(Activity::Active, None)).await {
+            return error;
+        }
     }
 }

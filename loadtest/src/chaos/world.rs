@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::dice::Dice;
 use super::faults::Excuse;
 use super::journal::{Forced, Journal};
+use super::line::Lines;
 use super::plant::Plant;
 use super::timers::Timers;
 use super::truth::{Moment, Truth};
@@ -97,6 +98,8 @@ pub(super) struct World {
     pub(super) taken: RefCell<HashSet<usize>>,
     /// Who loses its connection now does not come back.
     pub(super) stay_away: Cell<bool>,
+    /// Of those whose own link is what fails.
+    pub(super) lines: Lines,
 }
 
 impl World {
@@ -123,6 +126,7 @@ impl World {
             ending: Cell::new(false),
             taken: RefCell::default(),
             stay_away: Cell::new(false),
+            lines: Lines::default(),
         }
     }
 
@@ -140,6 +144,11 @@ impl World {
         (self.users[user].home + device) % self.gateways.len()
     }
 
+    /// Where a user connects who asks for this gateway.
+    pub(super) fn way(&self, user: usize, gateway: usize) -> String {
+        self.lines.way(user, gateway).unwrap_or_else(|| self.gateways[gateway].clone())
+    }
+
     /// Takes out of the record what nobody could have known.
     pub(super) fn excuse_unseen(&self, excuses: &[Excuse]) {
         let mut journal = self.journal.borrow_mut();
@@ -154,7 +163,7 @@ impl World {
     }
 
     pub(super) fn forced(&self, who: &str, gateway: usize, why: String) {
-        let excused = self.taken.borrow().contains(&gateway);
+        let excused = self.taken.borrow().contains(&gateway) || self.lines.broke(&self.users, who);
         let forced = Forced { at: self.now(), who: who.to_owned(), gateway, why, excused };
         self.journal.borrow_mut().forced.push(forced);
     }

@@ -90,6 +90,10 @@ impl Fault {
             | Self::GatewayFreezeLong => 1,
             Self::ReconnectStorm | Self::SuspendAll | Self::GatewayTwice | Self::CpuStarved => 2,
             Self::RollingRestart => 3,
+            Self::ClientHalfOpen | Self::MemoryShort => 1,
+            Self::ClientMove => 2,
+            // As often as a client may be silent for too long in half a minute, with timers five times shorter.
+            Self::ClientLoss30 => 5,
             Self::None
             | Self::ClientFreeze
             | Self::ClientKill
@@ -115,6 +119,9 @@ impl Fault {
             | Self::BusTwice
             | Self::NatsSlowConsumer
             | Self::JetstreamFull
+            | Self::WatcherNarrow
+            | Self::NatsHerd
+            | Self::DescriptorsOut
             | Self::ClockJump => 0,
         }
     }
@@ -140,6 +147,12 @@ impl Fault {
                 | Self::ReconnectStorm
                 | Self::ClockJump
                 | Self::PacketLoss10
+                | Self::ClientMove
+                | Self::ClientHalfOpen
+                | Self::ClientLoss30
+                | Self::WatcherNarrow
+                | Self::DescriptorsOut
+                | Self::MemoryShort
         )
     }
 
@@ -158,7 +171,7 @@ impl Fault {
         };
         match self {
             Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump => within(1),
-            Self::GatewayKillReturn | Self::GatewayKillAway | Self::GatewayDrain => {
+            Self::GatewayKillReturn | Self::GatewayKillAway | Self::GatewayDrain | Self::MemoryShort => {
                 within(1).but_unknown(MOVE)
             }
             Self::CoordinatorKill
@@ -179,7 +192,12 @@ impl Fault {
                 let wrong = timers.beat + timers.machine;
                 Bounds { recovery: timers.machine, ..Bounds::seen_within(wrong) }
             }
-            Self::NatsRestart => cut(30, 5),
+            Self::ClientMove
+            | Self::ClientHalfOpen
+            | Self::ClientLoss30
+            | Self::WatcherNarrow
+            | Self::DescriptorsOut => within(1),
+            Self::NatsRestart | Self::NatsHerd => cut(30, 5),
             Self::NatsAway => cut(60, 5),
             Self::GatewayCut => cut(60, 2),
             Self::GatewayRefused | Self::GatewayDeaf | Self::GatewayMute => cut(30, 2),

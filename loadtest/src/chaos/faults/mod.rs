@@ -4,6 +4,10 @@ mod bounds;
 mod bus;
 mod clocks;
 mod crowd;
+mod exhausted;
+mod herd;
+mod links;
+mod narrow;
 mod processes;
 mod servers;
 
@@ -102,6 +106,22 @@ pub(crate) enum Fault {
     CpuStarved,
     /// The wall clocks of a gateway and a coordinator jump by half an hour, on and back; needs faketime
     ClockJump,
+    /// Clients come back from another address within their grace, twice; their old connections stay, silent
+    ClientMove,
+    /// Clients and watchers die without a word while their gateway has much to tell them
+    ClientHalfOpen,
+    /// 30 % of the packets of some clients is lost for 30 s, each way; needs root
+    #[value(name = "client-loss-30")]
+    #[serde(rename = "client-loss-30")]
+    ClientLoss30,
+    /// A watcher of 1,000 users who change all the time has a link of 64 kbit/s
+    WatcherNarrow,
+    /// kill -9 of all NATS servers, and their restart, with the buses of 47 gateways more
+    NatsHerd,
+    /// A gateway may open no more descriptors
+    DescriptorsOut,
+    /// A gateway has a fifth more memory than it needs, and thousands connect; needs root
+    MemoryShort,
 }
 
 /// Which faults.
@@ -192,6 +212,11 @@ impl Fault {
         matches!(self, Self::ClientFreeze | Self::ClientKill)
     }
 
+    /// Whether some clients connect over lines of their own.
+    pub(super) const fn lined(self) -> bool {
+        matches!(self, Self::ClientMove | Self::ClientHalfOpen | Self::ClientLoss30)
+    }
+
     /// What it needs of the NATS servers and of the ways to them.
     pub(super) fn shape(self) -> Shape {
         let usual = Shape::default();
@@ -201,6 +226,8 @@ impl Fault {
             Shape { lines: servers::SLOW_LINES, buffers: Some(servers::SLOW_BUFFERS), ..usual }
         } else if self == Self::JetstreamFull {
             Shape { jetstream: servers::FULL_LINES, ..usual }
+        } else if self == Self::MemoryShort {
+            Shape { settings: exhausted::CAPS, ..usual }
         } else {
             let (clocks, namespace) = (self == Self::ClockJump, self == Self::PacketLoss10);
             Shape { clocks, namespace, ..usual }
@@ -216,6 +243,10 @@ impl Fault {
             processes::no_cgroup()
         } else if self == Self::ClockJump {
             fleet::no_faketime()
+        } else if self == Self::ClientLoss30 {
+            links::no_loss()
+        } else if self == Self::MemoryShort {
+            exhausted::no_cgroup()
         } else if self == Self::PacketLoss10 {
             fleet::no_namespace()
         } else {
@@ -262,6 +293,13 @@ impl Fault {
             Self::SuspendAll => scene.suspend().await,
             Self::CpuStarved => scene.starve().await,
             Self::ClockJump => scene.jump_clocks().await,
+            Self::ClientMove => scene.move_clients().await,
+            Self::ClientHalfOpen => scene.kill_silently().await,
+            Self::ClientLoss30 => scene.lose_client_packets().await,
+            Self::WatcherNarrow => scene.narrow_watcher().await,
+            Self::NatsHerd => scene.herd().await,
+            Self::DescriptorsOut => scene.exhaust_descriptors().await,
+            Self::MemoryShort => scene.squeeze_memory().await,
         }
     }
 }

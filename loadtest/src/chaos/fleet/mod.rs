@@ -84,6 +84,8 @@ struct Member {
     process: Option<Owned>,
     /// Ends after the process.
     namespace: Option<Namespace>,
+    /// The control group that it is started in.
+    group: Option<PathBuf>,
 }
 
 impl Fleet {
@@ -138,9 +140,10 @@ impl Fleet {
     fn run(&self, member: &Member) -> anyhow::Result<Owned> {
         let log = self.directory.join(format!("{}.log", member.name));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = match &member.namespace {
-            Some(namespace) => namespace.command(&self.program),
-            None => Command::new(&self.program),
+        let mut command = match (&member.namespace, &member.group) {
+            (Some(namespace), _) => namespace.command(&self.program),
+            (None, Some(group)) => within(group, &self.program),
+            (None, None) => Command::new(&self.program),
         };
         let child = command
             .args(["serve", "--name", &member.name, "--roles", member.role])
@@ -159,14 +162,10 @@ impl Fleet {
         let member = &self.members[index];
         let (listen, admin) = (free_address()?, free_address()?);
         let (name, environment) = (member.name.clone(), member.environment.clone());
-        let (role, ways, process, namespace) = (member.role, Vec::new(), None, None);
-        let twin = Member { name, role, listen, admin, ways, environment, process, namespace };
+        let (role, ways, process, namespace, group) = (member.role, Vec::new(), None, None, None);
+        let twin = Member { name, role, listen, admin, ways, environment, process, namespace, group };
         let process = self.run(&twin)?;
-        let end = clock::now() + PATIENCE;
-        while !admin::is_ready(admin).await {
-            ensure!(clock::now() < end, "a second {} is not ready", member.name);
-            tokio::time::sleep(LOOK).await;
-        }
+        answers(&twin).await?;
         Ok(process)
     }
 
@@ -235,6 +234,13 @@ impl Fleet {
     pub(super) async fn restart(&mut self, index: usize) -> anyhow::Result<()> {
         self.spawn(index)?;
         self.ready(index).await
+    }
+
+    /// Ends a process in order and starts it again in a control group.
+    pub(super) async fn move_into(&mut self, index: usize, group: &Path) -> anyhow::Result<()> {
+        self.terminate(index).await?;
+        self.members[index].group = Some(group.to_owned());
+        self.restart(index).await
     }
 
     /// Starts ended processes again all at once, and waits until all are ready.
@@ -377,7 +383,7 @@ impl Member {
             admin.set_ip(namespace.inside());
             environment.push(set("admin.allow_public", "true"));
         }
-        Ok(Self { name, role, listen, admin, ways, environment, process: None, namespace })
+        Ok(Self { name, role, listen, admin, ways, environment, process: None, namespace, group: None })
     }
 }
 
@@ -394,12 +400,30 @@ fn settings(plan: &Plan<'_>, secret: &str) -> anyhow::Result<Vec<(String, String
     ];
     settings.extend(own.map(|(key, value)| set(key, value)));
     // Later ones win.
+    settings.extend(plan.shape.settings.iter().map(|(key, value)| set(key, *value)));
     for setting in plan.planted {
         let (key, value) =
             setting.split_once('=').with_context(|| format!("--set {setting}: want KEY=VALUE"))?;
         settings.push(set(key, value));
     }
     Ok(settings)
+}
+
+/// Runs a program in a control group from its first byte on; it keeps its process id.
+fn within(group: &Path, program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.join("cgroup.procs")).arg(program);
+    command
+}
+
+/// Waits until a process that is none of the fleet's own is ready.
+async fn answers(member: &Member) -> anyhow::Result<()> {
+    let end = clock::now() + PATIENCE;
+    while !admin::is_ready(member.admin).await {
+        ensure!(clock::now() < end, "one more {} is not ready", member.name);
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Signs as the gateways of a fleet with this secret accept it.

@@ -25,6 +25,8 @@ pub(in crate::chaos) struct Shape {
     pub(in crate::chaos) buffers: Option<usize>,
     /// The first gateway has a network of its own.
     pub(in crate::chaos) namespace: bool,
+    /// Settings of every process that are not the usual ones.
+    pub(in crate::chaos) settings: &'static [(&'static str, &'static str)],
     /// Processes whose clocks can be moved.
     pub(in crate::chaos) clocks: bool,
 }
