@@ -5,6 +5,7 @@ mod compare;
 mod crew;
 mod graph;
 mod page;
+mod person;
 mod plan;
 mod processes;
 mod referee;

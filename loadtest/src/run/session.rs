@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::task::spawn_local;
 
+use super::person::Link;
 use super::wire::{self, Heard, Piece};
-use super::world::{Link, Shared, World};
+use super::world::{Shared, World};
 
 /// A connection: user, device, and which of the device's connections.
 pub(super) type Id = (u32, u8, u32);

@@ -1,5 +1,7 @@
 //! A worker's people: carries out the schedule, keeps the truth, and comes back when it is cut off.
 
+mod outbox;
+
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -7,12 +9,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::chance::Chance;
 use super::graph;
+use super::person::{Device, Link, Person, Then};
 use super::plan::{Deed, Moment, Step, micros};
 use super::referee::{Referee, UNTIMED};
 use super::scenario::{Scenario, WATCH_PAGE};
@@ -30,65 +32,9 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(20);
 /// Clocks of two processes and the granularity of their timers.
 const SLACK: Moment = 10_000;
-/// Most bytes that wait for one socket.
-const PENDING_BYTES: usize = 1024 * 1024;
 
 /// Shared by everything on the worker's one thread.
 pub(super) type Shared = Rc<RefCell<World>>;
-
-/// How a device is connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Link {
-    #[default]
-    Off,
-    /// An attempt runs.
-    Opening,
-    /// Welcome.
-    Open,
-    /// Said `bye`; the close is on its way.
-    Leaving,
-    /// Pretends to be dead.
-    Dead,
-    /// Lost against its will, and waits for another attempt.
-    Waiting,
-}
-
-/// How a session ends that is not open yet.
-#[derive(Clone, Copy, Debug)]
-enum Then {
-    Leave,
-    Cut,
-    Die,
-}
-
-/// A device of a user.
-#[derive(Debug, Default)]
-pub(super) struct Device {
-    pub(super) link: Link,
-    /// Counts its connections, so that what belongs to an earlier one is known.
-    pub(super) generation: u32,
-    attempt: u8,
-    /// It was idle in what the gateway heard last.
-    idle: bool,
-    /// Snapshots that are not complete.
-    pub(super) awaited: u16,
-    /// What it does as soon as it is welcome.
-    then: Option<Then>,
-    /// When it was meant to come; when it was welcome; when it wrote last.
-    meant: Moment,
-    pub(super) welcome: Moment,
-    wrote: Moment,
-    writer: Option<Rc<OwnedWriteHalf>>,
-}
-
-/// A user.
-#[derive(Debug, Default)]
-pub(super) struct Person {
-    pub(super) devices: [Device; 2],
-    idle: bool,
-    /// Whose frames are heard: the device that was welcome last.
-    pub(super) watching: u8,
-}
 
 /// Something that is due for a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -541,62 +487,5 @@ impl World {
             let now = self.now();
             self.go(shared, user, device, Then::Leave, now);
         }
-    }
-
-    pub(super) fn send(&mut self, shared: &Shared, user: u32, device: u8, text: &str) {
-        self.write(shared, user, device, &wire::text_frame(text));
-    }
-
-    /// Writes at once what fits, the rest when there is room.
-    pub(super) fn write(&mut self, shared: &Shared, user: u32, device: u8, bytes: &[u8]) {
-        let now = self.now();
-        let counts = &mut self.referee.counts;
-        counts.sent += 1;
-        counts.sent_bytes += bytes.len() as u64;
-        let place = &mut self.people[user as usize].devices[usize::from(device & 1)];
-        place.wrote = now;
-        let Some(writer) = &place.writer else { return };
-        let id = (user, device, place.generation);
-        if let Some(pending) = self.pending.get_mut(&id) {
-            if pending.len() + bytes.len() <= PENDING_BYTES {
-                pending.extend_from_slice(bytes);
-            }
-            return;
-        }
-        // An error shows when it is read too.
-        let written = writer.try_write(bytes).unwrap_or(0);
-        if written < bytes.len() {
-            counts.stalled += 1;
-            self.pending.insert(id, bytes[written..].to_vec());
-            spawn_local(flush(Rc::clone(shared), id, Rc::clone(writer)));
-        }
-    }
-}
-
-/// Writes what waits.
-async fn flush(shared: Shared, id: Id, writer: Rc<OwnedWriteHalf>) {
-    while writer.writable().await.is_ok() {
-        let mut world = shared.borrow_mut();
-        let current = world.is_current(id.0, id.1, id.2);
-        let Some(pending) = world.pending.get_mut(&id).filter(|_| current) else { break };
-        match writer.try_write(pending) {
-            Ok(written) => drop(pending.drain(..written)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => break,
-        }
-        if pending.is_empty() {
-            break;
-        }
-    }
-    shared.borrow_mut().pending.remove(&id);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_is_small() {
-        assert!(size_of::<Person>() <= 104, "{}", size_of::<Person>());
     }
 }
