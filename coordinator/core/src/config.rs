@@ -84,6 +84,9 @@ pub struct Config {
     pub max_watched_per_partition: usize,
     /// Most users known in one partition; the longest offline are forgotten first. Default 100,000.
     pub max_users_per_partition: usize,
+    /// How many of the last claims of one partition are remembered, so that one that a gateway says again, because its
+    /// answer was lost, does not undo what was claimed after it. Default 1,024; zero: none is.
+    pub max_claims_remembered: usize,
     /// Most sessions of one user that count. Default 50.
     pub max_sessions_per_user: usize,
     /// Whether watchers are told the kinds of device in use. Default false: closing one of several devices then
@@ -119,6 +122,7 @@ impl Default for Config {
             interest_by_user_from: 50,
             max_watched_per_partition: 200_000,
             max_users_per_partition: 100_000,
+            max_claims_remembered: 1_024,
             max_sessions_per_user: 50,
             publish_devices: false,
             publish_user_subjects: false,

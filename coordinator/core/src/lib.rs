@@ -24,6 +24,7 @@ mod resyncs;
 mod selective;
 mod session;
 mod stream;
+mod taken;
 mod user;
 
 pub use claims::{Claim, Claims};

@@ -18,6 +18,7 @@ use crate::interest::Interests;
 use crate::moving::moving_until;
 use crate::session::{Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
+use crate::taken::Taken;
 use crate::user::User;
 use crate::{Config, Transition};
 
@@ -44,6 +45,8 @@ pub(crate) struct PartitionState {
     pub(crate) interests: Interests,
     /// Everybody's interest is known, so that each gateway is sent only what is watched there.
     pub(crate) selective: bool,
+    /// Which claims were taken of late.
+    pub(crate) taken: Taken,
     timers: BTreeSet<(MonoTime, UserKey)>,
     /// Who is to be shown offline.
     pub(crate) fading: Line,
@@ -82,6 +85,7 @@ impl PartitionState {
             streams: BTreeMap::new(),
             interests: Interests::default(),
             selective: false,
+            taken: Taken::default(),
             timers: BTreeSet::new(),
             fading: Line::default(),
             outbox: Outbox::default(),

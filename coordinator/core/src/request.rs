@@ -8,13 +8,14 @@ use herenow_protocol::message::{
     Snapshot, ToGateway,
 };
 use herenow_protocol::{
-    Activity, CoordinatorId, DeviceId, DeviceKind, MonoTime, Now, UserKey, WallTime, limit,
+    Activity, CoordinatorId, DeviceId, DeviceKind, MonoTime, Now, UserId, UserKey, WallTime, limit,
 };
 
 use crate::claims::Claim;
 use crate::derive::derive;
 use crate::partition::{PartitionState, presence};
 use crate::session::{Holder, Lease, Session};
+use crate::taken::Mark;
 use crate::user::User;
 use crate::{Config, Output};
 
@@ -52,7 +53,7 @@ impl PartitionState {
         }
     }
 
-    /// Sets a claim, and answers with the presence that followed.
+    /// Sets a claim, and answers with the presence that followed. One that was taken before is only answered.
     pub(crate) fn answer_claim(
         &mut self,
         request: ClaimRequest,
@@ -60,15 +61,39 @@ impl PartitionState {
         config: &Config,
         out: &mut Vec<Output>,
     ) {
-        if request.command == ClaimCommand::Erase && !self.settled {
+        let mark = Mark::of(&request);
+        let repeated = self.taken.repeated(&mark);
+        if request.command == ClaimCommand::Erase && !self.settled && repeated.is_none() {
             // To erase states that nobody is there, and a gateway not heard yet may know better.
             out.push(refuse_claim(&request, ErrorCode::Unavailable));
             return;
         }
-        let key = request.key;
-        let before = self.user(key, &request.user, config).claims.clone();
-        let by_backend = matches!(request.command, ClaimCommand::Api { .. });
-        let expires_at = match request.command {
+        let ClaimRequest { origin, request: number, key, user, command, .. } = request;
+        let by_backend = matches!(command, ClaimCommand::Api { .. });
+        let manual = self.users.get(&key).and_then(|user| user.claims.manual(now.mono));
+        let covered = by_backend && manual.is_some_and(|claim| claim.status != ManualStatus::Auto);
+        let expires_at = repeated.unwrap_or_else(|| {
+            let ends = self.claim(key, &user, command, now, config);
+            self.taken.note(mark, ends, config.max_claims_remembered);
+            ends
+        });
+        let entry = self.users.get(&key).map_or_else(|| gone(key, self.n), |user| user.entry(key));
+        let claimed = Claimed { entry, covered, expires_at };
+        let done = ClaimDone { request: number, epoch: self.epoch, outcome: Ok(claimed) };
+        out.push(Output::ToGateway(origin.gateway, ToGateway::ClaimDone(done)));
+    }
+
+    /// Does what is claimed; when it ends, if it does.
+    fn claim(
+        &mut self,
+        key: UserKey,
+        user: &UserId,
+        command: ClaimCommand,
+        now: Now,
+        config: &Config,
+    ) -> Option<WallTime> {
+        self.user(key, user, config);
+        match command {
             ClaimCommand::Manual { status, text, emoji, expires_at } => {
                 self.claim_manual(key, Claim { status, text, emoji, until: None, expires_at }, now, config)
             }
@@ -80,13 +105,7 @@ impl PartitionState {
                 self.erase(key, now, config);
                 None
             }
-        };
-        let above = before.manual(now.mono).is_some_and(|claim| claim.status != ManualStatus::Auto);
-        let covered = above && by_backend;
-        let entry = self.users.get(&key).map_or_else(|| gone(key, self.n), |user| user.entry(key));
-        let claimed = Claimed { entry, covered, expires_at };
-        let done = ClaimDone { request: request.request, epoch: self.epoch, outcome: Ok(claimed) };
-        out.push(Output::ToGateway(request.origin.gateway, ToGateway::ClaimDone(done)));
+        }
     }
 
     fn claim_manual(

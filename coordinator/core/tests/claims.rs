@@ -219,6 +219,20 @@ fn virtual_sessions_count_against_the_limit_of_a_user() {
 }
 
 #[test]
+fn a_claim_that_comes_once_more_undoes_nothing_and_is_answered_alike() {
+    let mut world = online();
+    let dnd = || api(ApiStatus::Dnd, Some(7));
+    let (number, first) = (world.requests, world.claim("ana", dnd()));
+    world.advance_ms(1_000);
+    world.requests = number;
+    assert_eq!(world.claim("ana", dnd()).expires_at, first.expires_at, "it ends when it was said to");
+    world.claim("ana", api(ApiStatus::Idle, None));
+    world.requests = number;
+    let again = world.claim("ana", dnd());
+    assert_eq!((again.entry.public.status, again.expires_at), (Status::Idle, None), "as it is now");
+}
+
+#[test]
 fn erasing_forgets_everything_and_says_so() {
     let mut world = online();
     world.claim("ana", manual(ManualStatus::Dnd));
