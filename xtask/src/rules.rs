@@ -132,8 +132,8 @@ pub(crate) const RULES: &[Rule] = &[
         edits: &[
             edit(
                 "coordinator/core/src/stream.rs",
-                "Some((_, since)) => now.since(since) >= patience,",
-                "Some((_, since)) => { let _ = (now.since(since), patience); false }",
+                "        now.since(since) >= patience && !has_all",
+                "        { let _ = (now.since(since), patience, has_all); false }",
             ),
             edit(
                 "coordinator/core/src/stream.rs",

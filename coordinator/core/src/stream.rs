@@ -87,32 +87,38 @@ impl Stream {
         if page.last { self.assembly.take().map(|assembly| assembly.whole) } else { None }
     }
 
-    /// A whole sync was applied.
+    /// A whole sync was applied. One that was long under way may lack what a beat has told of since: it confirms
+    /// nothing.
     pub(crate) fn set_synced(&mut self, incarnation: Incarnation, seq: u64) {
+        if self.incarnation != incarnation {
+            self.behind = None;
+        }
         self.incarnation = incarnation;
         self.last = seq;
         self.synced = true;
-        self.confirmed = true;
-        self.behind = None;
+        self.confirmed |= self.has_all();
     }
 
-    /// R4: the gateway's beat says it has sent up to `seq`. True when that much has not come for `patience`.
+    /// Nothing that a beat told of is missing; forgets what has come.
+    fn has_all(&mut self) -> bool {
+        self.behind = self.behind.filter(|(seq, _)| *seq > self.last);
+        self.behind.is_none()
+    }
+
+    /// R4: the gateway's beat says it has sent up to `seq`. True when that much has not come for `patience`. Beats may
+    /// be late too: what an earlier one told of stays missing.
     pub(crate) fn compare(&mut self, seq: u64, now: MonoTime, patience: std::time::Duration) -> bool {
         if !self.synced {
             return true;
         }
+        let has_all = self.has_all();
         if seq <= self.last {
-            self.behind = None;
-            self.confirmed |= seq == self.last;
+            self.confirmed |= has_all && seq == self.last;
             return false;
         }
-        match self.behind {
-            Some((_, since)) => now.since(since) >= patience,
-            None => {
-                self.behind = Some((seq, now));
-                false
-            }
-        }
+        let (most, since) = self.behind.unwrap_or((seq, now));
+        self.behind = Some((most.max(seq), since));
+        now.since(since) >= patience && !has_all
     }
 
     /// R15: what its sessions come to.
@@ -127,5 +133,54 @@ impl Stream {
     /// Whether what the beat told of is still missing after `patience`.
     pub(crate) fn overdue(&self, now: MonoTime, patience: std::time::Duration) -> bool {
         self.behind.is_some_and(|(seq, since)| seq > self.last && now.since(since) >= patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    fn at(ms: u64) -> MonoTime {
+        MonoTime::from_millis(ms)
+    }
+
+    fn synced(seq: u64) -> Stream {
+        let mut stream = Stream::new(Incarnation(1));
+        stream.set_synced(Incarnation(1), seq);
+        stream
+    }
+
+    #[test]
+    fn a_sync_without_what_a_beat_has_told_of_confirms_nothing() {
+        let mut stream = synced(5);
+        assert!(!stream.compare(7, at(0), PATIENCE), "it may be under way");
+        stream.confirmed = false;
+        stream.set_synced(Incarnation(1), 6);
+        assert!(!stream.confirmed && stream.overdue(at(50), PATIENCE));
+        stream.set_synced(Incarnation(1), 7);
+        assert!(stream.confirmed && !stream.overdue(at(50), PATIENCE));
+    }
+
+    #[test]
+    fn a_late_beat_confirms_nothing_that_an_earlier_one_told_more_of() {
+        let mut stream = synced(5);
+        stream.compare(7, at(0), PATIENCE);
+        stream.confirmed = false;
+        assert!(!stream.compare(5, at(10), PATIENCE) && !stream.confirmed);
+        assert!(stream.compare(7, at(50), PATIENCE), "missing since the first");
+        stream.last = 7;
+        assert!(!stream.compare(7, at(60), PATIENCE) && stream.confirmed);
+    }
+
+    #[test]
+    fn what_an_earlier_life_lacked_is_nothing_to_the_next() {
+        let mut stream = synced(5);
+        stream.compare(7, at(0), PATIENCE);
+        stream.set_synced(Incarnation(2), 0);
+        assert!(stream.confirmed && !stream.overdue(at(50), PATIENCE));
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct View {
     missed: bool,
     /// When it last had all that the owner had published.
     caught_up_at: Option<MonoTime>,
+    /// That owner had settled, and has not doubted since: what it said of who is absent stands.
+    vouched: bool,
     /// When it was last certain that nothing is missing.
     confirmed_at: Option<MonoTime>,
     /// The same for people.
@@ -95,6 +97,7 @@ impl View {
         self.n = 0;
         self.behind_since = None;
         self.caught_up_at = None;
+        self.vouched = false;
         self.pulling.take()
     }
 
@@ -150,6 +153,8 @@ impl View {
         if caught_up && !beat.doubts {
             self.caught_up_at = self.heard_at;
         }
+        // One that has just settled takes back what it said in doubt: nothing of that is certain before what is new.
+        self.vouched = beat.settled && (caught_up || self.vouched);
         if caught_up && (self.settled || !beat.settled) {
             self.behind_since = None;
             // An owner that has not settled, or that doubts what it has, cannot vouch for who is absent.
@@ -186,7 +191,7 @@ impl View {
 
     /// Whether its owner vouches for more than who is there: it has settled, and does not doubt it.
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled && self.beat.is_some_and(|beat| beat.settled)
+        self.settled && self.vouched
     }
 
     /// Whether watchers must be told anew because the trust has changed: always when it is less than before; when it
@@ -287,6 +292,23 @@ mod tests {
         assert_eq!(view.freshness(at(1_999).mono, &config), Freshness::Fresh);
         assert_eq!(view.freshness(at(2_000).mono, &config), Freshness::Stale);
         assert_eq!(view.freshness(at(20_000).mono, &config), Freshness::Unknown);
+    }
+
+    #[test]
+    fn an_owner_that_has_just_settled_vouches_for_nothing_before_what_it_takes_back_has_come() {
+        let config = Config::default();
+        let mut view = synced(5);
+        view.hear(beat(5), at(0), &config);
+        assert!(view.is_settled());
+        view.hear(OwnedBeat { settled: false, ..beat(5) }, at(100), &config);
+        assert!(!view.is_settled(), "it doubts");
+        view.hear(beat(6), at(200), &config);
+        assert!(!view.is_settled(), "the sixth may be about whom it called offline");
+        view.n = 6;
+        view.check(at(210), &config);
+        assert!(view.is_settled());
+        view.hear(beat(7), at(300), &config);
+        assert!(view.is_settled(), "as ever while changes are under way");
     }
 
     #[test]
