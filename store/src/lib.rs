@@ -11,22 +11,28 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version, WallTime};
 
 mod activity;
+#[cfg(feature = "cassandra")]
+mod cassandra;
 #[cfg(feature = "redis")]
 mod clock;
 mod codec;
 mod embedded;
 mod error;
 mod memory;
+#[cfg(any(feature = "postgres", feature = "cassandra"))]
+mod names;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "redis", feature = "tls"))]
 mod server;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use activity::{ActivityRecord, Span};
+#[cfg(feature = "cassandra")]
+pub use cassandra::{CASSANDRA_SCHEMA, Cassandra, CassandraConfig};
 pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
@@ -34,7 +40,7 @@ pub use memory::{MemoryLog, MemoryStore};
 pub use postgres::{HourOnline, POSTGRES_SCHEMA, Postgres, PostgresConfig, UserDetails};
 #[cfg(feature = "redis")]
 pub use redis::{CacheCounts, Cached, RedisConfig};
-#[cfg(any(feature = "redis", feature = "postgres"))]
+#[cfg(any(feature = "redis", feature = "tls"))]
 pub use server::{Secret, Tls};
 
 /// Most records of one [`StatusStore::put_batch`], keys of one [`StatusStore::get_many`] or

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod acceptance;
+mod cassandra;
 mod chaos;
 mod clock;
 mod codes;

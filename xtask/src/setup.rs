@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cassandra;
 use crate::run::Run;
 use crate::workspace::Workspace;
 
@@ -163,6 +164,9 @@ fn servers(workspace: &Workspace) {
             println!("warning: the tests that need {package} will be skipped: {error:#}");
         }
     }
+    if let Err(error) = cassandra::install(workspace) {
+        println!("warning: the tests that need Cassandra will be skipped: {error:#}");
+    }
 }
 
 /// Whether a program is in `PATH`, in `folder/end` or, as for versions beside each other, in `folder/…/end`.
@@ -174,7 +178,7 @@ fn is_there(program: &str, folder: &Path, end: &str) -> bool {
 }
 
 /// Installs Debian packages when that is possible, and otherwise says what is missing.
-fn apt(workspace: &Workspace, packages: &[&str], what: &str) -> Result<()> {
+pub(crate) fn apt(workspace: &Workspace, packages: &[&str], what: &str) -> Result<()> {
     let names = packages.join(" ");
     let is_root = Run::new(workspace, "id").arg("-u").output().is_ok_and(|id| id.trim() == "0");
     if !is_root || !Run::new(workspace, "apt-get").arg("--version").works() {

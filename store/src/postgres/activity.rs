@@ -10,10 +10,11 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{LATEST_MS, Postgres, failure, moment, names, wall};
+use super::{LATEST_MS, Postgres, failure, moment, wall};
 use crate::activity::day;
 use crate::codec::{read_version, version_bytes};
 use crate::error::at_most;
+use crate::names;
 use crate::{ActivityLog, ActivityRecord, BATCH, PAGE, Span, StoreError};
 
 /// Most days that the entries of one call may lie on: each may need a table.

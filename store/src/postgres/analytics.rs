@@ -10,7 +10,8 @@ use herenow_protocol::{Status, UserId, UserKey, WallTime};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::{Postgres, moment, names, wall};
+use super::{Postgres, moment, wall};
+use crate::names;
 use crate::server::ensure;
 use crate::{PAGE, Span, StoreError};
 

@@ -20,7 +20,6 @@ mod analytics;
 mod config;
 mod failure;
 mod migrate;
-mod names;
 mod people;
 mod tls;
 

@@ -50,13 +50,18 @@ pub fn signal(child: &Child, signal: &str) {
 
 /// Certificates for 127.0.0.1, in a directory: `ca.pem`, `cert.pem`, `key.pem`.
 pub fn certificates(directory: &Path) {
+    certificates_of("127.0.0.1", directory);
+}
+
+/// The same for another address.
+pub fn certificates_of(address: &str, directory: &Path) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let certificate = authority.self_signed(&authority_key).unwrap();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let names = vec![address.to_owned(), "localhost".to_owned()];
     let of_server = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
     std::fs::write(directory.join("ca.pem"), certificate.pem()).unwrap();
     std::fs::write(directory.join("cert.pem"), of_server.pem()).unwrap();
