@@ -1,5 +1,5 @@
 //! Runs seeds and prints what broke: `herenow-sim --seeds 1000`, `herenow-sim --seed 7 --trace trace.txt`,
-//! `herenow-sim --seed 7 --minimise`, `herenow-sim --faults least.txt`.
+//! `herenow-sim --seeds 1000 --claims`, `herenow-sim --seed 7 --minimise`, `herenow-sim --faults least.txt`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 use std::path::{Path, PathBuf};
@@ -21,11 +21,14 @@ struct Arguments {
     /// Ends with the first seed that breaks.
     #[arg(long, conflicts_with = "one")]
     stop: bool,
+    /// Of these, runs only those in whose worlds statuses are claimed.
+    #[arg(long)]
+    claims: bool,
     /// Runs this one seed.
-    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from"])]
+    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from", "claims"])]
     seed: Option<u64>,
     /// Runs the one run that this file describes, as --minimise prints it.
-    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from"])]
+    #[arg(long, group = "one", conflicts_with_all = ["seeds", "from", "claims"])]
     faults: Option<PathBuf>,
     /// Writes everything that happens in the one run to this file.
     #[arg(long, requires = "one")]
@@ -44,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let well = match one {
         Some(plan) if arguments.minimise => shrink(&plan),
         Some(plan) => run_one(&plan, arguments.trace.as_deref())?,
-        None => run_many(arguments.from, arguments.seeds, arguments.stop),
+        None => run_many(&arguments),
     };
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -80,12 +83,17 @@ fn run_one(plan: &Plan, trace: Option<&Path>) -> anyhow::Result<bool> {
     Ok(sum.broken == 0)
 }
 
-fn run_many(from: u64, seeds: u64, stop: bool) -> bool {
+fn run_many(arguments: &Arguments) -> bool {
+    let Arguments { from, seeds, stop, claims, .. } = *arguments;
     let mut sum = Sum::default();
     for seed in from..from.saturating_add(seeds) {
-        sum.add(&World::new(seed, Profile::normal()).run());
-        if sum.seeds % 100 == 0 {
-            eprintln!("{} of {seeds} seeds", sum.seeds);
+        let plan = Plan::draw(seed, Profile::normal());
+        if plan.profile.claims || !claims {
+            sum.add(&World::planned(&plan).run());
+        }
+        let done = seed - from + 1;
+        if done % 100 == 0 {
+            eprintln!("{done} of {seeds} seeds");
         }
         if stop && sum.broken > 0 {
             break;
