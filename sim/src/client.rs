@@ -33,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) instance: u64,
     /// Counts connections and attempts, so that what belongs to an earlier one is told apart.
     pub(crate) attempt: u64,
+    /// On which of them it took its leave: whatever ends that connection, nobody waits for it.
+    pub(crate) left_on: Option<u64>,
     pub(crate) link: Link,
     pub(crate) no_network_until: u64,
     pub(crate) activity: Activity,
@@ -79,6 +81,7 @@ impl Client {
             sdk: None,
             instance: 0,
             attempt: 0,
+            left_on: None,
             link: Link::Away,
             no_network_until: 0,
             activity: Activity::Active,

@@ -74,6 +74,7 @@ impl World {
                 let user = self.clients[index].user;
                 self.oracle.no_grace(user);
                 self.oracle.leaves.in_order(user, self.now);
+                self.clients[index].left_on = Some(self.clients[index].attempt);
                 self.sdk(index, sdk::Input::Bye);
                 return Some(away.max(2_500));
             }
@@ -325,9 +326,11 @@ impl World {
     /// A connection breaks, and the gateway hears of it at once: the user is given grace.
     fn break_off(&mut self, index: usize) {
         if let Link::Open { gateway, since, .. } = self.clients[index].link {
-            let user = self.clients[index].user;
-            self.oracle.grace(user, gateway, since, self.now);
-            self.oracle.leaves.lost(user, self.now);
+            let client = &self.clients[index];
+            if client.left_on != Some(client.attempt) {
+                self.oracle.grace(client.user, gateway, since, self.now);
+                self.oracle.leaves.lost(client.user, self.now);
+            }
             self.part(index);
         }
     }
