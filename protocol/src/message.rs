@@ -420,6 +420,9 @@ pub struct Snapshot {
     pub settled: bool,
     /// When its owner was last sure of the values, if it is not now ([`OwnedBeat::doubts`]).
     pub as_of: Option<WallTime>,
+    /// What the owner's own clock said, in milliseconds: how much later than this answer it sent a beat
+    /// ([`CoordinatorBeat::clock`]).
+    pub clock: u64,
     /// Of the pull.
     pub request: u64,
     /// The page, from 0.
@@ -470,6 +473,8 @@ pub struct CoordinatorBeat {
     pub incarnation: Incarnation,
     /// Counts the beats of this life, so that its own beat coming back is told from an older one.
     pub number: u64,
+    /// What its own clock said, in milliseconds; compared with [`Snapshot::clock`] only.
+    pub clock: u64,
     /// May be given partitions.
     pub ready: bool,
     /// What it owns.

@@ -282,6 +282,7 @@ impl Coordinator {
             id: self.id.clone(),
             incarnation: self.incarnation,
             number: self.beat_number,
+            clock: now.as_millis(),
             ready: self.is_ready(now),
             owned,
         }));
@@ -524,7 +525,7 @@ impl Coordinator {
             Up::Sync(sync) => self.on_sync(sync, now, out),
             Up::Pull(pull) if !isolated => {
                 let sure_at = Some(self.sure_at).filter(|_| self.frozen);
-                state.answer_pull(&self.id, pull, sure_at, out);
+                state.answer_pull(&self.id, pull, sure_at, now.mono, out);
             }
             Up::Claim(request) if isolated => out.push(refuse_claim(&request, ErrorCode::Unavailable)),
             Up::Claim(request) => state.answer_claim(request, now, &self.config, out),

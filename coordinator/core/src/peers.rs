@@ -111,6 +111,7 @@ mod tests {
             id: ProcessId::new(name).unwrap(),
             incarnation: Incarnation(1),
             number: 1,
+            clock: 0,
             ready,
             owned: Vec::new(),
         }

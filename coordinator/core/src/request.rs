@@ -27,6 +27,7 @@ impl PartitionState {
         from: &CoordinatorId,
         pull: Pull,
         sure_at: Option<WallTime>,
+        now: MonoTime,
         out: &mut Vec<Output>,
     ) {
         let stated = |user: &User| self.settled || user.public.n > 0;
@@ -44,6 +45,7 @@ impl PartitionState {
                 n: self.n,
                 settled: self.settled,
                 as_of: self.doubts_since().into_iter().chain(sure_at).min(),
+                clock: now.as_millis(),
                 request: pull.request,
                 page: u16::try_from(page).unwrap_or(u16::MAX),
                 last: page + 1 == pages,

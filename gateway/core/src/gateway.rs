@@ -95,6 +95,8 @@ pub struct Gateway {
     turned_at: MonoTime,
     /// Only sessions heard since then vouch for their users (R11): what they said before may have piled up.
     pub(crate) vouching_since: MonoTime,
+    /// Until then what is read may have waited since before a stop.
+    pub(crate) late_until: MonoTime,
     /// Until then owners have time to answer, before watchers are told that nothing is certain.
     pub(crate) patient_until: MonoTime,
     beat_due: MonoTime,
@@ -127,6 +129,7 @@ impl Gateway {
             scan_due: now.mono,
             turned_at: now.mono,
             vouching_since: MonoTime::default(),
+            late_until: MonoTime::default(),
             patient_until: MonoTime::default(),
             beat_due: now.mono,
             digest_due: now.mono,
@@ -246,6 +249,7 @@ impl Gateway {
         }
         self.stats.stalls += 1;
         self.vouching_since = now.after(self.config.stale_after);
+        self.late_until = self.vouching_since.after(self.config.stale_after);
         self.patient_until = now.after(self.config.pull_timeout);
         for session in self.sessions.iter_mut().flatten() {
             session.last_heard = session.last_heard.after(gap).min(now);

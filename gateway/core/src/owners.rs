@@ -63,14 +63,16 @@ impl Gateway {
     pub(crate) fn on_beat(&mut self, beat: &CoordinatorBeat, now: Now, out: &mut Vec<Output>) {
         for owned in &beat.owned {
             if self.follow(Some(&beat.id), owned.partition, owned.epoch, now, out) {
-                self.on_owned(*owned, now, out);
+                self.on_owned(*owned, beat.clock, now, out);
             }
         }
     }
 
-    fn on_owned(&mut self, owned: OwnedBeat, now: Now, out: &mut Vec<Output>) {
+    fn on_owned(&mut self, owned: OwnedBeat, clock: u64, now: Now, out: &mut Vec<Output>) {
+        let late = now.mono < self.late_until;
         let Some(view) = self.views.get_mut(owned.partition.index()) else { return };
-        if view.hear(owned, now, &self.config) {
+        let said_at = if late { view.said_at(clock, now.mono) } else { Some(now.mono) };
+        if view.hear(owned, said_at, now, &self.config) {
             self.pull_all(owned.partition, now.mono, out);
         }
         self.state_interest(owned.partition, owned.by_user, out);
@@ -152,7 +154,8 @@ impl Gateway {
         let whole = pull.epoch == snapshot.epoch && pull.pages == snapshot.page;
         pull.pages = if whole { pull.pages.saturating_add(1) } else { u16::MAX };
         pull.listed.extend(snapshot.entries.iter().map(|entry| entry.key));
-        let Snapshot { request: number, n, settled, as_of, last, .. } = snapshot;
+        let Snapshot { request: number, n, settled, as_of, clock, last, .. } = snapshot;
+        pull.clock = clock;
         for entry in snapshot.entries {
             let key = entry.key;
             let answer = Answer { known: Known::new(snapshot.epoch, entry), as_of };
@@ -206,7 +209,7 @@ impl Gateway {
         }
         let first_n = *pull.n.get_or_insert(n);
         if pull.rest.is_empty() {
-            self.pull_done(&pull, first_n, settled, now);
+            self.pull_done(&pull, first_n, settled, as_of, now);
             return;
         }
         let wait = !settled && pull.request.is_some();
@@ -217,13 +220,14 @@ impl Gateway {
         }
     }
 
-    fn pull_done(&mut self, pull: &PullState, n: u64, settled: bool, now: Now) {
+    fn pull_done(&mut self, pull: &PullState, n: u64, settled: bool, as_of: Option<WallTime>, now: Now) {
         if pull.request.is_some() {
             return;
         }
         let Some(view) = self.views.get_mut(pull.partition.index()) else { return };
         view.pulling = None;
         view.take_snapshot(n, settled);
+        view.date(pull.sent, pull.clock, n, as_of.is_none());
         view.check(now, &self.config);
     }
 
@@ -254,6 +258,8 @@ impl Gateway {
             request,
             users: Vec::new(),
             rest: users,
+            sent: now,
+            clock: 0,
             due: now,
             n: None,
             epoch: Epoch::NONE,

@@ -58,8 +58,12 @@ pub(crate) struct PullState {
     pub(crate) users: Vec<UserKey>,
     /// Who is asked for afterwards.
     pub(crate) rest: Vec<UserKey>,
+    /// When it was sent first.
+    pub(crate) sent: MonoTime,
     /// When it is sent again.
     pub(crate) due: MonoTime,
+    /// What the owner's clock said when it answered.
+    pub(crate) clock: u64,
     /// The number at which the first values held.
     pub(crate) n: Option<u64>,
     /// The pages so far: under which epoch, how many, and who was on them.

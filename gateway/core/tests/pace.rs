@@ -100,6 +100,7 @@ impl World {
             id: process("owner"),
             incarnation: Incarnation(1),
             number: 1,
+            clock: 0,
             ready: true,
             owned: partitions().into_iter().map(owned).collect(),
         };

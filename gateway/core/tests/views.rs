@@ -459,6 +459,29 @@ fn a_process_that_stood_still_believes_no_view_until_owners_have_answered_anew()
 }
 
 #[test]
+fn a_beat_that_waited_to_be_read_after_a_stop_vouches_only_for_when_it_was_sent() {
+    let mut world = watching(&[("bob", Status::Online)]);
+    world.stand_still(secs(3));
+    world.beat();
+    world.owner.beats = false;
+    world.advance_ms(100);
+    let sent = world.owner.beat();
+    let lost = world.change("bob", Status::Offline);
+    drop(lost);
+    for _ in 0..9 {
+        world.handle(Input::Beat(sent.clone()));
+        world.advance_ms(200);
+    }
+    assert!(world.told(0).iter().all(|presence| presence.as_of.is_none()), "it is not two seconds old");
+    for _ in 0..3 {
+        world.handle(Input::Beat(sent.clone()));
+        world.advance_ms(200);
+    }
+    let seen = world.told(0);
+    assert!(seen.last().is_some_and(|presence| presence.as_of.is_some()), "{seen:?}");
+}
+
+#[test]
 fn an_owner_that_says_less_than_was_seen_before_is_not_believed_to_be_complete() {
     let mut world = watching(&[("bob", Status::Online)]);
     world.owner.answers = false;

@@ -256,7 +256,8 @@ impl World {
             by_user: false,
         });
         let owned = owned.into_iter().collect();
-        let beat = CoordinatorBeat { id: process(name), incarnation: Incarnation(1), number, ready, owned };
+        let (id, incarnation) = (process(name), Incarnation(1));
+        let beat = CoordinatorBeat { id, incarnation, number, clock: self.ms, ready, owned };
         self.handle(Input::Beat(beat));
     }
 

@@ -39,6 +39,8 @@ pub struct Owner {
     pub answers: bool,
     pub beats: bool,
     pub beat_number: u64,
+    /// What its clock says.
+    pub clock: u64,
     pub page: usize,
     next_beat: u64,
 }
@@ -133,6 +135,7 @@ impl World {
             answers: false,
             beats: false,
             beat_number: 0,
+            clock: 0,
             page: 500,
             next_beat: 0,
         };
@@ -160,6 +163,7 @@ impl World {
     }
 
     fn carry_out(&mut self, out: Vec<Output>) {
+        self.owner.clock = self.ms;
         for output in out {
             let answers = if self.owner.answers { self.owner.answer(&output) } else { Vec::new() };
             self.out.push(output);
@@ -204,6 +208,7 @@ impl World {
     pub fn beat(&mut self) {
         self.owner.next_beat = self.ms + OWNER_BEAT_MS;
         self.owner.beat_number += 1;
+        self.owner.clock = self.ms;
         let beat = self.owner.beat();
         self.handle(Input::Beat(beat));
     }
@@ -398,6 +403,7 @@ impl Owner {
             id: self.id.clone(),
             incarnation: Incarnation(1),
             number: self.beat_number,
+            clock: self.clock,
             ready: true,
             owned,
         }
@@ -422,6 +428,7 @@ impl Owner {
             n: self.n,
             settled: self.settled,
             as_of: self.sure_at,
+            clock: self.clock,
             request: pull.request,
             page: u16::try_from(page).unwrap(),
             last: page + 1 == pages,
