@@ -4,7 +4,8 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
@@ -14,11 +15,15 @@ use tokio::net::TcpStream;
 pub const BINARY_ENV: &str = "HERENOW_NATS_SERVER";
 /// How often a free port is looked for: another process may take it before the server does.
 const PORT_ATTEMPTS: usize = 5;
+/// Below 32,768, from where on Linux gives ports to connections.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// How often, and how long apart, a starting server is asked whether it is there: 10 s in all.
 const READY_LOOKS: usize = 500;
 const READY_PAUSE: Duration = Duration::from_millis(20);
 
 static SERVERS: AtomicU32 = AtomicU32::new(0);
+/// Processes that run at the same time begin at different ones.
+static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(rand::random_range(0..u16::MAX)));
 
 /// A server with JetStream, of its own port and directory. Killed, and its directory removed, when dropped.
 #[derive(Debug)]
@@ -210,7 +215,16 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+/// A port of loopback that nobody has, and that this process was not given before. Not one of those that systems give to connections, so that none of them takes it
+/// before whoever it is for, or while that is being started again.
+///
+/// # Panics
+/// When every port is taken.
+#[must_use]
+pub fn free_port() -> u16 {
+    let next = || PORTS.start + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+    let mut free = std::iter::repeat_with(next)
+        .take(PORTS.len())
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().expect("loopback has a free port")
 }

@@ -50,7 +50,11 @@ impl Issuer {
 
     /// A token that lets `user` watch everybody.
     pub(crate) fn token(&self, user: &str) -> anyhow::Result<String> {
-        let now = crate::clock::unix_seconds();
+        self.token_at(user, crate::clock::unix_seconds())
+    }
+
+    /// The same as of another time, in seconds since 1970.
+    pub(crate) fn token_at(&self, user: &str, now: u64) -> anyhow::Result<String> {
         let mut claims = json!({"sub": user, "iat": now, "exp": now + LIFETIME_SECONDS, "watch": "*"});
         if let Some(issuer) = &self.issuer {
             claims["iss"] = json!(issuer);

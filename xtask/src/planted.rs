@@ -1,8 +1,8 @@
 //! Shows that the judge of chaos finds mistakes: plants one at a time, plays one row, and tells what found it. A judge
 //! that passes any of them is not to be trusted when it passes the service.
 //!
-//! Missing fences (R2) are not among them: on real processes nothing is seen of them as long as a coordinator that was
-//! stopped or cut off notices that by itself (R7) and lets go. The simulation finds them (`cargo xtask mutate`).
+//! Fences (R2) are missing on both sides at once: where only gateways have none, nothing is seen of it on real processes,
+//! as an owner that hears of a later epoch lets go by itself. The simulation finds each alone (`cargo xtask mutate`).
 
 use std::path::{Path, PathBuf};
 
@@ -75,19 +75,36 @@ const BUGS: &[Bug] = &[
         row: "bus-loss-10",
         how: How::Inside(&["no gap check downward (R9)", "a lost last change is not missed (R4)"]),
     },
+    Bug {
+        name: "no fencing",
+        row: "coordinator-freeze",
+        how: How::Inside(&["no fencing at receivers (R2)", KEPT_PARTITION]),
+    },
 ];
 
 const LAST_DEVICE: &str = "of several devices the last one counts";
 
+const KEPT_PARTITION: &str = "an owner keeps what another has claimed since (R2)";
+
 /// Rules that only these mistakes break.
-const MORE: &[Rule] = &[Rule {
-    name: LAST_DEVICE,
-    edits: &[edit(
-        "coordinator/core/src/derive.rs",
-        "if sessions.iter().any(|session| session.activity == Activity::Active) {",
-        "if sessions.last().is_some_and(|session| session.activity == Activity::Active) {",
-    )],
-}];
+const MORE: &[Rule] = &[
+    Rule {
+        name: LAST_DEVICE,
+        edits: &[edit(
+            "coordinator/core/src/derive.rs",
+            "if sessions.iter().any(|session| session.activity == Activity::Active) {",
+            "if sessions.last().is_some_and(|session| session.activity == Activity::Active) {",
+        )],
+    },
+    Rule {
+        name: KEPT_PARTITION,
+        edits: &[edit(
+            "coordinator/core/src/ownership.rs",
+            "match std::mem::take(&mut slot.role) {",
+            "if matches!(slot.role, Role::Owner(_)) { return; } match std::mem::take(&mut slot.role) {",
+        )],
+    },
+];
 
 fn rule(name: &str) -> Result<&'static Rule> {
     RULES.iter().chain(MORE).find(|rule| rule.name == name).with_context(|| format!("no rule \"{name}\""))

@@ -214,9 +214,9 @@ impl Arguments {
 
         let from = world.now();
         tokio::time::sleep(self.rows.of(BEFORE)).await;
-        let bounds = fault.bounds(timers);
         let mut scene = Scene { fleet: &mut fleet, world: &world, clients: clients.as_mut() };
         let bite = fault.inject(&mut scene).await?;
+        let bounds = fault.bounds(timers).longer(bite.longer);
         let recovery = recover(&world, bite.healed).await;
         tokio::time::sleep(self.rows.of(AFTER)).await;
         world.ending.set(true);

@@ -117,7 +117,14 @@ fn misses_with(plant: Option<Plant>, forced: Vec<Forced>) -> Vec<String> {
         unheard: bounds.unheard,
     };
     let verdict = judge(&journal, window);
-    let bite = Bite { injected, healed, proof: String::new(), excused: Vec::new(), misses: Vec::new() };
+    let bite = Bite {
+        injected,
+        healed,
+        proof: String::new(),
+        excused: Vec::new(),
+        misses: Vec::new(),
+        longer: Duration::ZERO,
+    };
     let recovery = Some(Duration::ZERO);
     let lost = Vec::new();
     Judged { fault: Fault::None, bounds, bite, journal: &journal, verdict, recovery, from, lost }.row().misses

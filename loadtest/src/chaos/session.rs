@@ -41,6 +41,19 @@ impl Session {
     }
 }
 
+/// The time of day in seconds that a gateway tells in its welcome.
+pub(super) async fn server_time(gateway: &str, token: &str) -> anyhow::Result<i64> {
+    let greet = async {
+        let (mut reader, _writer) = connect(gateway, token, "&device=one").await?;
+        loop {
+            if let Some(seconds) = wire::server_time(&reader.next_text().await?) {
+                return Ok(seconds);
+            }
+        }
+    };
+    timeout(ATTEMPT, greet).await.context("no answer")?
+}
+
 /// Reads until the connection ends, and says why. Ends with its handle.
 pub(super) struct Listening(JoinHandle<anyhow::Error>);
 

@@ -165,6 +165,14 @@ fn is_time(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.len() == FORM.len() && text.bytes().zip(FORM).all(fits))
 }
 
+/// Of a welcome (WS-20): the seconds of the day of its `serverTime`.
+pub(super) fn server_time(text: &str) -> Option<i64> {
+    let frame: Value = serde_json::from_str(text).ok()?;
+    let time = frame.get("serverTime").filter(|time| is_time(time))?.as_str()?;
+    let part = |from: usize| time.get(from..from + 2)?.parse::<i64>().ok();
+    Some(part(11)? * 3_600 + part(14)? * 60 + part(17)?)
+}
+
 /// WS-9. With a number it is answered.
 pub(super) fn heartbeat(activity: Activity, id: Option<u64>) -> String {
     let mut frame = json!({"type": "heartbeat", "activity": activity.word()});
@@ -236,6 +244,13 @@ mod tests {
         let read = |text: &str| Version::read(text).unwrap();
         assert!(read("00000001a3f09b7c00000000002a") < read("00000001a3f09b7c00000000002b"));
         assert!(read("00000001ffffffffffffffffffff") < read("00000002000000000000000000ff"));
+    }
+
+    #[test]
+    fn a_welcome_tells_the_time_of_day() {
+        let welcome = r#"{"type":"welcome","serverTime":"2026-01-31T08:15:30.123Z"}"#;
+        assert_eq!(server_time(welcome), Some(8 * 3_600 + 15 * 60 + 30));
+        assert_eq!(server_time(r#"{"type":"ack"}"#), None);
     }
 
     #[test]

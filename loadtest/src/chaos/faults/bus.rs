@@ -10,8 +10,9 @@ use crate::chaos::proxy::{Counts, Rules, Side};
 use crate::chaos::wire::Status;
 use crate::chaos::world::User;
 
-/// How long a message takes, at the least and at the most, in milliseconds with the default timers.
-const SLOW: (u64, u64) = (100, 300);
+/// How long a message takes, at the least and at the most, in milliseconds with the default timers: up to NATS, and as
+/// long down again.
+const SLOW: (u64, u64) = (50, 150);
 /// How much later the second of a doubled message comes at the most, and how far messages pass each other.
 const SCATTERED: (u64, u64) = (0, 50);
 

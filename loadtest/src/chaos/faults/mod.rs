@@ -177,6 +177,8 @@ pub(super) struct Bite {
     pub(super) excused: Vec<Excuse>,
     /// What else was promised and not kept.
     pub(super) misses: Vec<String>,
+    /// By how much it lasted longer than it was meant to, for a reason that is not the service's.
+    pub(super) longer: Duration,
 }
 
 /// Nobody is blamed for what is shown of the users of a gateway in this time.
@@ -328,6 +330,7 @@ impl Scene<'_> {
             proof: proof.into(),
             excused: Vec::new(),
             misses: Vec::new(),
+            longer: Duration::ZERO,
         }
     }
 

@@ -8,8 +8,8 @@ use herenow_protocol::subject;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Bite, Scene, gateway_of, member};
-use crate::chaos::fleet;
+use super::{Bite, Excuse, Scene, gateway_of, member};
+use crate::chaos::fleet::{self, EACH};
 use crate::chaos::journal::View;
 use crate::chaos::proxy::Rules;
 use crate::chaos::timers::MACHINE;
@@ -102,7 +102,10 @@ impl Scene<'_> {
         Ok(sizes.collect::<anyhow::Result<Vec<_>>>()?.into_iter().max().unwrap_or_default())
     }
 
-    /// The first server, with the first coordinator and the first gateway, on one side.
+    /// The first server, with whoever is connected to it, on one side.
+    ///
+    /// It is over when the servers have found each other, for which NATS takes as long as it takes: no timer of the
+    /// service. Gateways that are not heard for the time of `gateway_timeout` and the grace are gone to the other side.
     pub(super) async fn split_servers(&mut self) -> anyhow::Result<Bite> {
         let (injected, before) = (self.world.now(), self.fleet.route_counts(0));
         self.fleet.disturb_routes(0, Rules::cut());
@@ -110,7 +113,42 @@ impl Scene<'_> {
         let did = self.fleet.route_counts(0) - before;
         self.fleet.disturb_routes(0, Rules::default());
         ensure!(did.swallowed > 0, "nothing was swallowed");
-        Ok(self.bite(injected, format!("nats-1 from the others: {} pieces swallowed", did.swallowed)))
+        let meant = self.world.now();
+        self.joined().await?;
+        let mut bite = self.bite(injected, "");
+        bite.longer = bite.healed - meant;
+        let timers = self.world.timers;
+        let from = injected + timers.gateway_timeout + timers.grace;
+        if bite.healed > from {
+            let (to, ghosts_to) = (bite.healed, bite.healed + timers.gateway_timeout + timers.grace);
+            bite.excused = (0..EACH).map(|gateway| Excuse { gateway, from, to, ghosts_to }).collect();
+        }
+        let swallowed = did.swallowed;
+        let took = bite.longer;
+        bite.proof =
+            format!("nats-1 from the others: {swallowed} pieces swallowed; joined {took:.1?} after it");
+        Ok(bite)
+    }
+
+    /// Waits until what is published at either of the other servers comes out of the first one.
+    async fn joined(&self) -> anyhow::Result<()> {
+        let address = |server: usize| self.fleet.nats[server].url.trim_start_matches("nats://").to_owned();
+        let mut ear = TcpStream::connect(address(0)).await?;
+        ear.write_all(b"CONNECT {\"verbose\":false}\r\nSUB chaos.joined 1\r\n").await?;
+        for server in 1..self.fleet.nats.len() {
+            let mut mouth = TcpStream::connect(address(server)).await?;
+            mouth.write_all(b"CONNECT {\"verbose\":false}\r\n").await?;
+            let word = format!("from {server}.");
+            let line = format!("PUB chaos.joined {}\r\n{word}\r\n", word.len());
+            let (end, mut heard) = (self.world.now() + PATIENCE, Vec::new());
+            while !heard.windows(word.len()).any(|part| part == word.as_bytes()) {
+                ensure!(self.world.now() < end, "the servers do not find each other");
+                mouth.write_all(line.as_bytes()).await?;
+                // Silence is what is waited out here.
+                let _ = tokio::time::timeout(LOOK, ear.read_buf(&mut heard)).await;
+            }
+        }
+        Ok(())
     }
 
     /// A gateway that does not read; the server says what it did about it.

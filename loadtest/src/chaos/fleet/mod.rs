@@ -6,13 +6,13 @@ mod namespace;
 mod nats;
 mod process;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use herenow_bus::testing::NatsServer;
+use herenow_bus::testing::{NatsServer, free_port};
 use tokio::net::TcpStream;
 
 use self::faketime::clock_file;
@@ -160,7 +160,7 @@ impl Fleet {
     /// Starts another process of the same name on ports of its own, and waits until it is ready.
     pub(super) async fn start_twin(&self, index: usize) -> anyhow::Result<Owned> {
         let member = &self.members[index];
-        let (listen, admin) = (free_address()?, free_address()?);
+        let (listen, admin) = (free_address(), free_address());
         let (name, environment) = (member.name.clone(), member.environment.clone());
         let (role, ways, process, namespace, group) = (member.role, Vec::new(), None, None, None);
         let twin = Member { name, role, listen, admin, ways, environment, process, namespace, group };
@@ -377,7 +377,7 @@ impl Member {
         if plan.shape.clocks {
             environment.extend(faketime::own_clock(&clock_file(plan.directory, &name))?);
         }
-        let (mut listen, mut admin) = (free_address()?, free_address()?);
+        let (mut listen, mut admin) = (free_address(), free_address());
         if let Some(namespace) = &namespace {
             listen.set_ip(namespace.inside());
             admin.set_ip(namespace.inside());
@@ -431,6 +431,6 @@ pub(super) fn issuer(secret: &str) -> Issuer {
     Issuer::new(secret.as_bytes(), Some(ISSUER.to_owned()), Some(AUDIENCE.to_owned()))
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn free_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
 }

@@ -46,7 +46,7 @@ pub(super) async fn start(
     shape: Shape,
     thread: &mut Thread,
 ) -> anyhow::Result<(Vec<NatsServer>, Vec<Route>)> {
-    let addresses = (0..servers).map(|_| free_address()).collect::<anyhow::Result<Vec<_>>>()?;
+    let addresses: Vec<_> = (0..servers).map(|_| free_address()).collect();
     let routes = if shape.routes { routes(&addresses, thread)? } else { Vec::new() };
     let mut started = Vec::new();
     for number in 0..servers {
