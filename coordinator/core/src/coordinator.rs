@@ -1,81 +1,22 @@
 //! The coordinator: one turn of the rules for each input, and what falls due with time.
 
 use herenow_protocol::code::ErrorCode;
-use herenow_protocol::message::{CoordinatorBeat, GatewayBeat, Report, StreamBeat, Sync, ToGateway, Up};
+use herenow_protocol::message::{CoordinatorBeat, Report, Sync, Up};
 use herenow_protocol::time::millis;
 use herenow_protocol::{
     CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
 };
 
 use crate::fading::Pace;
-use crate::gateways::{Gateways, Hearing, MASS_SILENCE};
+use crate::gateways::{Gateways, MASS_SILENCE};
 use crate::listening::Listening;
-use crate::moving::{ending, moving_until};
 use crate::ownership::Ownership;
 use crate::partition::PartitionState;
 use crate::peers::Peers;
 use crate::request::{refuse_claim, refuse_list};
 use crate::resyncs::Resyncs;
-use crate::stream::{Stream, Verdict};
+use crate::stats::Stats;
 use crate::{Config, Input, Output};
-
-/// Counts since the coordinator began, and sizes now. Read by metrics.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Partitions owned now.
-    pub partitions: u64,
-    /// Of these, those that may state that somebody is offline.
-    pub settled: u64,
-    /// Users known now.
-    pub users: u64,
-    /// Gateways heard of now.
-    pub gateways: u64,
-    /// Of these, those silent for the stale time.
-    pub stale_gateways: u64,
-    /// Coordinators heard of now, this one included.
-    pub coordinators: u64,
-    /// Whether this coordinator is cut off.
-    pub isolated: bool,
-    /// Whether so many gateways fell silent at once that none is taken for dead.
-    pub frozen: bool,
-    /// Partitions claimed.
-    pub claims: u64,
-    /// Of these, those that stand without the arbiter's record.
-    pub claims_without_record: u64,
-    /// Partitions let go because somebody has a higher epoch.
-    pub fenced: u64,
-    /// Partitions given to a coordinator that joined, or on leaving.
-    pub handed_over: u64,
-    /// Gateways whose sessions lapsed together.
-    pub lapsed_gateways: u64,
-    /// Gateways that left in order.
-    pub left_gateways: u64,
-    /// Reports dropped because they were applied before or belong to an earlier life.
-    pub old_reports: u64,
-    /// Reports before which something was missing.
-    pub gaps: u64,
-    /// Sets that differed from their gateway's at equal numbers (I6): of sessions, or of watched users. More than none
-    /// is a slip of a program.
-    pub sets_differed: u64,
-    /// Values that a gateway took for current and were not the owner's at equal numbers (I9). The same.
-    pub values_differed: u64,
-    /// Owned partitions of which each gateway is sent only what is watched there now.
-    pub selective: u64,
-    /// Users with a watcher anywhere, as gateways have told.
-    pub watched_users: u64,
-    /// Users who are to be shown offline now, and wait for their turn.
-    pub fading: u64,
-    /// Syncs asked for.
-    pub resyncs: u64,
-    /// Syncs applied.
-    pub syncs: u64,
-    /// Messages for partitions of which this coordinator is not the owner.
-    pub misdirected: u64,
-    /// Changes published.
-    pub changes: u64,
-    /// Times that the process was found to have stood still.
-    pub stalls: u64,
-}
 
 /// One coordinator; see the crate's page.
 #[derive(Debug)]
@@ -91,15 +32,15 @@ pub struct Coordinator {
     beat_due: MonoTime,
     was_isolated: bool,
     listening: Listening,
-    frozen: bool,
+    pub(crate) frozen: bool,
     /// When it was last sure of what it hears.
     sure_at: WallTime,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
     pub(crate) pace: Pace,
-    resyncs: Resyncs,
-    now: MonoTime,
+    pub(crate) resyncs: Resyncs,
+    pub(crate) now: MonoTime,
     pub(crate) stats: Stats,
 }
 
@@ -189,33 +130,6 @@ impl Coordinator {
         if self.ownership.announce || now.mono >= self.beat_due {
             self.send_beat(now.mono, out);
         }
-    }
-
-    /// Counts and sizes.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counts = self.ownership.counts;
-        let mut stats = Stats {
-            gateways: self.gateways.len() as u64,
-            stale_gateways: self.gateways.stale(self.now, &self.config) as u64,
-            coordinators: self.peers.alive_count(self.now) as u64,
-            isolated: self.peers.isolated(self.now),
-            frozen: self.frozen,
-            claims: counts.claims,
-            claims_without_record: counts.claims_without_record,
-            fenced: counts.fenced,
-            handed_over: counts.handed_over,
-            ..self.stats
-        };
-        for state in self.ownership.view_owned() {
-            stats.partitions += 1;
-            stats.settled += u64::from(state.settled);
-            stats.users += state.users.len() as u64;
-            stats.fading += state.fading.len() as u64;
-            stats.selective += u64::from(state.selective);
-            stats.watched_users += state.interests.len() as u64;
-        }
-        stats
     }
 
     /// A process that stood still has not listened: what piled up for it is old, its own beats among it. It is cut off
@@ -327,166 +241,8 @@ impl Coordinator {
         }
     }
 
-    fn on_gateway_beat(&mut self, beat: &GatewayBeat, now: Now, out: &mut Vec<Output>) {
-        if !self.hear(&beat.origin, now) {
-            return;
-        }
-        if beat.left {
-            self.gateways.note_left(&beat.origin, now.mono);
-            return;
-        }
-        for stream in &beat.streams {
-            self.ownership.see(stream.partition, stream.epoch_seen, out);
-            self.compare(&beat.origin, stream.partition, stream.seq, now.mono, out);
-            self.check_digest(&beat.origin, stream, now.mono, out);
-        }
-        self.compare_interests(beat, now.mono, out);
-        self.confirm_silent(beat, now.mono, out);
-    }
-
-    /// A gateway whose beat does not name a partition has never reported on it; its empty sync stands.
-    fn confirm_silent(&mut self, beat: &GatewayBeat, now: MonoTime, out: &mut Vec<Output>) {
-        let named: std::collections::BTreeSet<Partition> = beat.streams.iter().map(|s| s.partition).collect();
-        let unnamed: Vec<Partition> =
-            self.ownership.view_owned().map(|state| state.partition).filter(|p| !named.contains(p)).collect();
-        for partition in unnamed {
-            self.compare(&beat.origin, partition, 0, now, out);
-        }
-    }
-
-    /// R4 for one stream.
-    fn compare(
-        &mut self,
-        origin: &Origin,
-        partition: Partition,
-        seq: u64,
-        now: MonoTime,
-        out: &mut Vec<Output>,
-    ) {
-        let patience = self.config.tail_patience;
-        let Some(state) = self.ownership.owned(partition) else { return };
-        let fresh = || Stream::new(origin.incarnation);
-        let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
-        if stream.incarnation != origin.incarnation || stream.compare(seq, now, patience) {
-            self.ask(origin, partition, now, out);
-        }
-    }
-
-    /// R15: at equal numbers the sets must be equal. One that is not is a slip of a program: counted, then repaired.
-    fn check_digest(&mut self, origin: &Origin, beat: &StreamBeat, now: MonoTime, out: &mut Vec<Output>) {
-        let Some(digest) = beat.digest else { return };
-        let Some(state) = self.ownership.owned(beat.partition) else { return };
-        let stream = state.streams.get(&origin.gateway);
-        let same = |s: &&Stream| s.incarnation == origin.incarnation && s.synced && s.last == beat.seq;
-        if stream.filter(same).is_some_and(|stream| stream.digest() != digest) {
-            self.stats.sets_differed += 1;
-            self.ask(origin, beat.partition, now, out);
-        }
-    }
-
-    /// Asks a gateway for all its sessions of a partition.
-    fn ask(&mut self, origin: &Origin, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
-        let Some(state) = self.ownership.owned(partition) else { return };
-        let epoch = state.epoch;
-        let fresh = || Stream::new(origin.incarnation);
-        state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
-        if self.resyncs.want(&origin.gateway, partition, now, &self.config) {
-            self.stats.resyncs += 1;
-            let message = ToGateway::Resync { partition, epoch, incarnation: origin.incarnation };
-            out.push(Output::ToGateway(origin.gateway.clone(), message));
-        }
-    }
-
-    /// Asks every gateway known for a partition that was just claimed.
-    fn greet(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
-        let mourned_until = self.gateways.mourned_until;
-        self.resyncs.claimed(partition);
-        let Some(state) = self.ownership.owned(partition) else { return };
-        state.hold_until = state.hold_until.max(mourned_until);
-        let origins: Vec<Origin> = self.gateways.origins().collect();
-        for origin in origins {
-            self.ask(&origin, partition, now.mono, out);
-        }
-        self.settle(now);
-    }
-
-    /// Asks again where an answer or an announced report has not come.
-    fn repair(&mut self, now: MonoTime, out: &mut Vec<Output>) {
-        let patience = self.config.tail_patience;
-        let origins: Vec<Origin> = self.gateways.origins().collect();
-        let mut doubtful = Vec::new();
-        for state in self.ownership.view_owned() {
-            for origin in &origins {
-                let stream = state.streams.get(&origin.gateway);
-                if stream.is_none_or(|stream| !stream.synced || stream.overdue(now, patience)) {
-                    doubtful.push((origin.clone(), state.partition));
-                }
-            }
-        }
-        self.resyncs.rotate(&mut doubtful);
-        for (origin, partition) in doubtful {
-            self.ask(&origin, partition, now, out);
-        }
-    }
-
-    /// Notes that a gateway is alive; false when it is an earlier life of one.
-    pub(crate) fn hear(&mut self, origin: &Origin, now: Now) -> bool {
-        match self.gateways.hear(origin, now.mono) {
-            Hearing::Same => true,
-            Hearing::New => {
-                // Nobody knows yet what is watched there: everything goes to everybody until it says so.
-                self.ownership.all_owned().for_each(|state| state.selective = false);
-                true
-            }
-            Hearing::Ghost => false,
-            Hearing::Reborn(before) => {
-                let earlier = Origin { gateway: origin.gateway.clone(), incarnation: before };
-                self.lapse(&earlier, now);
-                self.ownership.all_owned().for_each(|state| state.selective = false);
-                true
-            }
-        }
-    }
-
-    /// R6: the sessions of a gateway lapse together, and are given grace.
-    fn lapse_dead(&mut self, now: Now) {
-        for origin in self.gateways.take_dead(now.mono, &self.config) {
-            self.lapse(&origin, now);
-        }
-    }
-
-    /// A gateway that said it leaves is gone without a wait. What it still held moves.
-    fn let_go(&mut self, now: Now) {
-        for origin in self.gateways.take_left(now.mono, &self.config) {
-            self.stats.left_gateways += 1;
-            let grace = self.grace_of_all(&origin, now);
-            self.lapse_until(&origin, moving_until(grace, now.mono, &self.config), now);
-        }
-    }
-
-    fn lapse(&mut self, origin: &Origin, now: Now) {
-        self.stats.lapsed_gateways += 1;
-        let grace = self.grace_of_all(origin, now);
-        self.lapse_until(origin, grace, now);
-    }
-
-    /// The grace of all sessions of a gateway when they are lost together.
-    fn grace_of_all(&mut self, origin: &Origin, now: Now) -> MonoTime {
-        let held = self.ownership.view_owned().filter_map(|state| state.streams.get(&origin.gateway));
-        let lost: usize = held.map(|stream| stream.sessions.len()).sum();
-        self.gateways.grace(&origin.gateway, lost as u64, now.mono, &self.config)
-    }
-
-    fn lapse_until(&mut self, origin: &Origin, until: MonoTime, now: Now) {
-        self.gateways.mourned_until = self.gateways.mourned_until.max(until);
-        self.resyncs.forget(&origin.gateway);
-        for state in self.ownership.all_owned() {
-            state.lapse(origin, until, now, &self.config);
-        }
-    }
-
     /// R8: settles what every gateway has confirmed, once this coordinator can know every gateway.
-    fn settle(&mut self, now: Now) {
+    pub(crate) fn settle(&mut self, now: Now) {
         let mut settled_any = false;
         if self.peers.isolated(now.mono) || self.frozen {
             return;
@@ -536,61 +292,6 @@ impl Coordinator {
             Up::Audit(audit) if !isolated => self.on_audit(&audit, out),
             Up::Pull(_) | Up::Audit(_) => {}
         }
-    }
-
-    fn on_report(&mut self, report: Report, now: Now, out: &mut Vec<Output>) {
-        let origin = report.origin;
-        if !self.hear(&origin, now) {
-            self.stats.old_reports += 1;
-            return;
-        }
-        let Some(state) = self.ownership.owned(report.partition) else { return };
-        let fresh = || Stream::new(origin.incarnation);
-        let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
-        match stream.judge(origin.incarnation, report.seq) {
-            Verdict::Old => self.stats.old_reports += 1,
-            Verdict::Gap => {
-                self.stats.gaps += 1;
-                self.ask(&origin, report.partition, now.mono, out);
-            }
-            Verdict::Next => {
-                stream.last = report.seq;
-                for change in report.changes {
-                    let until =
-                        self.gateways.counts_until(&origin.gateway, ending(&change), now, &self.config);
-                    state.apply(&origin, change, until, now, &self.config);
-                }
-            }
-        }
-    }
-
-    fn on_sync(&mut self, sync: Sync, now: Now, out: &mut Vec<Output>) {
-        let origin = sync.origin.clone();
-        let (partition, seq, epoch_seen) = (sync.partition, sync.seq, sync.epoch_seen);
-        if !self.hear(&origin, now) {
-            return;
-        }
-        let Some(state) = self.ownership.owned(partition) else { return };
-        if epoch_seen != state.epoch {
-            // Made before the gateway knew of this claim: it may lack what happened since.
-            self.ask(&origin, partition, now.mono, out);
-            return;
-        }
-        let fresh = || Stream::new(origin.incarnation);
-        let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
-        if stream.synced && (origin.incarnation, seq) < (stream.incarnation, stream.last) {
-            return;
-        }
-        let Some(whole) = stream.assemble(sync) else { return };
-        stream.set_synced(origin.incarnation, seq);
-        self.stats.syncs += 1;
-        let missing = stream.sessions.len().saturating_sub(whole.sessions.len()) as u64;
-        let grace = self.gateways.grace(&origin.gateway, missing, now.mono, &self.config);
-        state.replace(&origin, whole, grace, now, &self.config);
-        if let Some(next) = self.resyncs.answered(&origin.gateway, partition) {
-            self.ask(&origin, next, now.mono, out);
-        }
-        self.settle(now);
     }
 
     fn run_timers(&mut self, now: Now) {
