@@ -418,7 +418,8 @@ pub struct Snapshot {
     pub n: u64,
     /// Whether the owner may state that somebody is offline.
     pub settled: bool,
-    /// When its owner was last sure of the values, if it is not now ([`OwnedBeat::doubts`]).
+    /// When its owner was last sure of the values of this page, if it is not now ([`OwnedBeat::doubts`], or they have
+    /// left and it may not say so yet).
     pub as_of: Option<WallTime>,
     /// What the owner's own clock said, in milliseconds: how much later than this answer it sent a beat
     /// ([`CoordinatorBeat::clock`]).
@@ -492,9 +493,8 @@ pub struct OwnedBeat {
     pub n: u64,
     /// Whether it may state that somebody is offline.
     pub settled: bool,
-    /// What it says may be over: it was cut off or stood still and gateways have yet to confirm what it has of them,
-    /// most of them are silent, or somebody left before it may say so. An owner that has just begun does not doubt what
-    /// it says of who is there.
+    /// What it says may be over: it was cut off or stood still and gateways have yet to confirm what it has of them, or
+    /// most of them are silent. An owner that has just begun does not doubt what it says of who is there.
     pub doubts: bool,
     /// It wants to know whom each gateway has watchers for, and sends each only that.
     pub by_user: bool,

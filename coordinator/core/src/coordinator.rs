@@ -4,7 +4,7 @@ use herenow_protocol::code::ErrorCode;
 use herenow_protocol::message::{CoordinatorBeat, Report, Sync, Up};
 use herenow_protocol::time::millis;
 use herenow_protocol::{
-    CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
+    CoordinatorId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
 };
 
 use crate::fading::Pace;
@@ -249,16 +249,18 @@ impl Coordinator {
         }
         let knows_all = self.listening.knows_all(now.mono, &self.config);
         let origins: Vec<Origin> = self.gateways.origins().collect();
-        for state in self.ownership.all_owned().filter(|state| !state.settled) {
+        for state in self.ownership.all_owned().filter(|state| !state.settled || state.sure_at.is_some()) {
             let complete = origins.iter().all(|origin| {
                 let stream = state.streams.get(&origin.gateway);
                 stream.is_some_and(|s| s.synced && s.confirmed && s.incarnation == origin.incarnation)
             });
-            if complete {
+            let back = |gateway: &GatewayId| origins.iter().any(|origin| origin.gateway == *gateway);
+            state.unconfirmed.retain(|gateway, until| now.mono < *until && !back(gateway));
+            if complete && state.unconfirmed.is_empty() {
                 state.sure_at = None;
             }
             let mourned = now.mono >= state.hold_until;
-            if complete && mourned && knows_all {
+            if complete && mourned && knows_all && !state.settled {
                 state.settle(now, &self.config);
                 settled_any = true;
             }

@@ -94,7 +94,7 @@ impl Ownership {
                 epoch: state.epoch,
                 n: state.outbox.published,
                 settled: state.settled,
-                doubts: doubts || state.doubts_since().is_some(),
+                doubts: doubts || state.sure_at.is_some(),
                 by_user,
             })
             .collect()

@@ -33,8 +33,10 @@ pub(crate) struct PartitionState {
     pub(crate) settled: bool,
     /// R7: when this owner was last sure of what it has, if it doubts that now.
     pub(crate) sure_at: Option<WallTime>,
+    /// R7: gateways that are gone since, and never confirmed what it had of them: until when their sessions count.
+    pub(crate) unconfirmed: BTreeMap<GatewayId, MonoTime>,
     /// R8: since when somebody is shown as there who is not, as far as is known: that waits until all are heard.
-    held_since: Option<WallTime>,
+    pub(crate) held_since: Option<WallTime>,
     /// Not to be settled before: a gateway is gone whose sessions this owner never heard of, and they may be in grace.
     pub(crate) hold_until: MonoTime,
     /// Since when another coordinator should own it.
@@ -78,6 +80,7 @@ impl PartitionState {
             n: 0,
             settled: false,
             sure_at: None,
+            unconfirmed: BTreeMap::new(),
             held_since: None,
             hold_until: now,
             misplaced_since: None,
@@ -198,6 +201,9 @@ impl PartitionState {
         self.interests.forget(&origin.gateway);
         if stream.as_ref().is_none_or(|stream| !stream.synced) {
             self.hold_until = self.hold_until.max(grace);
+        }
+        if self.sure_at.is_some() && !stream.as_ref().is_some_and(|stream| stream.confirmed) {
+            self.unconfirmed.insert(origin.gateway.clone(), grace);
         }
         for (number, key) in stream.map(|stream| stream.sessions).unwrap_or_default() {
             self.lose(origin, number, key, grace);
@@ -336,15 +342,19 @@ impl PartitionState {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// When all that it tells was last so, as far as it knows; none: it is so now.
-    pub(crate) fn doubts_since(&self) -> Option<WallTime> {
-        self.sure_at.into_iter().chain(self.held_since).min()
+    /// R8: whether a user is told as there though it is not, as far as is known.
+    pub(crate) fn is_held_back(&self, user: &User, now: MonoTime) -> bool {
+        if self.settled || self.held_since.is_none() {
+            return false;
+        }
+        let derived = derive(&user.sessions, &user.claims, false, now);
+        is_negative(&derived) && derived.public.status != user.public.status
     }
 
     /// R8: every gateway is heard, so absence means something. Says now what was held back.
     pub(crate) fn settle(&mut self, now: Now, config: &Config) {
         self.settled = true;
-        (self.sure_at, self.held_since) = (None, None);
+        self.held_since = None;
         let mut keys: Vec<UserKey> = self.users.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {

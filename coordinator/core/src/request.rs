@@ -20,7 +20,9 @@ use crate::user::User;
 use crate::{Config, Output};
 
 impl PartitionState {
-    /// Answers with full values at the present number. While unsettled, whoever would be offline is left out.
+    /// Answers with full values at the present number. While unsettled, whoever would be offline is left out, and whoever
+    /// has left since it was told as there is on pages of its own, with the time when that may have been.
+    ///
     /// `sure_at`: when the coordinator was last sure of what it hears, if it is not now.
     pub(crate) fn answer_pull(
         &self,
@@ -31,24 +33,30 @@ impl PartitionState {
         out: &mut Vec<Output>,
     ) {
         let stated = |user: &User| self.settled || user.public.n > 0;
-        let known =
-            |key: &UserKey| self.users.get(key).filter(|user| stated(user)).map(|user| user.entry(*key));
-        let entries: Vec<Entry> = pull.users.iter().filter_map(known).collect();
-        let pages = entries.chunks(limit::SNAPSHOT_PAGE_ENTRIES).count().max(1);
-        for page in 0..pages {
-            let start = page * limit::SNAPSHOT_PAGE_ENTRIES;
-            let entries = entries.iter().skip(start).take(limit::SNAPSHOT_PAGE_ENTRIES).cloned().collect();
+        let known = |key: &UserKey| Some((*key, self.users.get(key).filter(|user| stated(user))?));
+        let (held, sure): (Vec<_>, Vec<_>) =
+            pull.users.iter().filter_map(known).partition(|(_, user)| self.is_held_back(user, now));
+        let as_of = self.sure_at.into_iter().chain(sure_at).min();
+        let dated = as_of.into_iter().chain(self.held_since).min();
+        let mut pages = paged(&held, dated);
+        pages.extend(paged(&sure, as_of));
+        if sure.is_empty() {
+            // What ends the answer speaks for whoever is on no page.
+            pages.push((as_of, Vec::new()));
+        }
+        let count = pages.len();
+        for (page, (as_of, entries)) in pages.into_iter().enumerate() {
             let snapshot = Snapshot {
                 from: from.clone(),
                 partition: self.partition,
                 epoch: self.epoch,
                 n: self.n,
                 settled: self.settled,
-                as_of: self.doubts_since().into_iter().chain(sure_at).min(),
+                as_of,
                 clock: now.as_millis(),
                 request: pull.request,
                 page: u16::try_from(page).unwrap_or(u16::MAX),
-                last: page + 1 == pages,
+                last: page + 1 == count,
                 entries,
             };
             out.push(Output::ToGateway(pull.origin.gateway.clone(), ToGateway::Snapshot(snapshot)));
@@ -236,6 +244,12 @@ impl PartitionState {
         };
         out.push(Output::Listed { reply: request.reply, page: Ok(Box::new(page)) });
     }
+}
+
+/// Pages of users, each with the same date.
+fn paged(users: &[(UserKey, &User)], as_of: Option<WallTime>) -> Vec<(Option<WallTime>, Vec<Entry>)> {
+    let page = |users: &[(UserKey, &User)]| users.iter().map(|(key, user)| user.entry(*key)).collect();
+    users.chunks(limit::SNAPSHOT_PAGE_ENTRIES).map(|users| (as_of, page(users))).collect()
 }
 
 /// Tells a gateway that its claim cannot be taken now.

@@ -407,7 +407,10 @@ fn only_good_news_is_told_before_an_owner_settles_and_the_rest_then() {
     assert_eq!(world.status("ana"), Status::Online, "as it was told last");
     assert_eq!(world.public("dan"), None, "not stated");
     let pages = world.pull(&["dan", "nobody"]);
-    assert_eq!(pages[0].as_of, Some(left_at), "ana is told as there, and has left");
+    assert_eq!(pages[0].as_of, None);
+    let dates: Vec<_> =
+        world.pull(&["ana", "cy"]).iter().map(|page| (page.as_of, page.entries.len())).collect();
+    assert_eq!(dates, [(Some(left_at), 1), (None, 1)], "ana is told as there, and has left");
     assert!(!pages[0].settled && pages[0].entries.is_empty());
     world.gateways[other].answers = true;
     world.advance_ms(700);

@@ -340,6 +340,35 @@ fn who_was_cut_off_doubts_what_it_has_until_each_gateway_confirms_it() {
 }
 
 #[test]
+fn who_was_cut_off_doubts_what_it_had_of_a_gateway_that_is_gone_since_while_that_counts() {
+    for back in [false, true] {
+        let mut world = World::new();
+        let gone = world.add_gateway("g2");
+        world.open(gone, 1, "ana", Activity::Active);
+        world.advance_ms(2_000);
+        world.echo = false;
+        world.gateways[0].beats = false;
+        world.gateways[gone].beats = false;
+        world.advance(secs(30));
+        world.echo = true;
+        world.gateways[0].beats = true;
+        world.advance(secs(6));
+        assert_eq!((world.core.stats().gateways, world.settled()), (1, true));
+        assert_eq!(world.status("ana"), Status::Online, "in grace");
+        assert!(world.pull(&["ana"])[0].as_of.is_some(), "what it had of her is from before");
+        if back {
+            world.gateways[gone].beats = true;
+            world.beat_of(gone);
+            world.advance_ms(600);
+        } else {
+            world.advance(secs(10));
+            assert_eq!(world.status("ana"), Status::Offline);
+        }
+        assert_eq!(world.pull(&["ana"])[0].as_of, None, "back: {back}");
+    }
+}
+
+#[test]
 fn while_cut_off_time_does_not_turn_in_a_loop() {
     let mut world = World::new();
     world.open(0, 1, "ana", Activity::Active);

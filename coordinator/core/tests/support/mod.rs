@@ -12,7 +12,7 @@ use herenow_protocol::code::ErrorCode;
 use herenow_protocol::frame::ManualStatus;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{
-    ApiStatus, ClaimCommand, ClaimDone, ClaimRequest, Claimed, CoordinatorBeat, Delta, Ended, Ending,
+    ApiStatus, ClaimCommand, ClaimDone, ClaimRequest, Claimed, CoordinatorBeat, Delta, Ended, Ending, Entry,
     ExplainRequest, GatewayBeat, ListRequest, OwnedBeat, Pull, Report, SessionChange, SessionRecord,
     SessionsDigest, Shown, Snapshot, StreamBeat, Sync, ToGateway, Up,
 };
@@ -358,13 +358,18 @@ impl World {
 
     /// What everybody sees of a user now; `None`: not stated.
     pub fn public(&mut self, name: &str) -> Option<Shown> {
-        let entry = self.pull(&[name]).pop().expect("a pull is answered").entries.pop();
-        entry.map(|entry| entry.public)
+        self.entry(name).map(|entry| entry.public)
+    }
+
+    fn entry(&mut self, name: &str) -> Option<Entry> {
+        let pages = self.pull(&[name]);
+        assert!(pages.last().expect("a pull is answered").last);
+        pages.into_iter().flat_map(|page| page.entries).next()
     }
 
     /// What the user sees of itself now.
     pub fn own(&mut self, name: &str) -> Shown {
-        let entry = self.pull(&[name]).pop().unwrap().entries.pop().unwrap();
+        let entry = self.entry(name).unwrap();
         entry.own.unwrap_or(entry.public)
     }
 
