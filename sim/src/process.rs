@@ -19,6 +19,8 @@ use crate::world::{Event, STORM_MS, World};
 const OFFLINE_RATE: u32 = 10;
 /// So few syncs asked of a gateway at once that four partitions wait for one another, as hundreds do.
 const AT_ONCE: usize = 1;
+/// So few partitions that a gateway repairs at once, for the same reason.
+const REPAIRED_AT_ONCE: usize = 1;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -116,7 +118,7 @@ impl World {
                 let id = GatewayId { process: name("g", i), shard: 0 };
                 let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
                 let now = process.now(self.now);
-                let config = gateway::Config::default();
+                let config = gateway::Config { max_repairs: REPAIRED_AT_ONCE, ..gateway::Config::default() };
                 process.core = Some(gateway::Gateway::new(config, origin, self.placement.clone(), seed, now));
             }
         }

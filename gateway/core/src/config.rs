@@ -72,6 +72,9 @@ pub struct Config {
     pub max_requests_per_session: usize,
     /// Most requests from backends this gateway has open. Default 10,000.
     pub max_requests: usize,
+    /// Most partitions that are repaired at once: their owners are asked for everybody watched there, and told who that is.
+    /// The others wait. Default 32.
+    pub max_repairs: usize,
     /// Most bytes of answers that wait for one session to read them. Default 256 KiB; presence never waits in it.
     pub max_outbox_bytes: usize,
     /// Most frames a second from one session, averaged over three seconds. Default 20.
@@ -102,6 +105,7 @@ impl Default for Config {
             max_watches: 5_000,
             max_requests_per_session: 16,
             max_requests: 10_000,
+            max_repairs: 32,
             max_outbox_bytes: 256 * 1024,
             max_frames_per_second: 20,
         }
@@ -131,6 +135,7 @@ impl Config {
             ("max_watches", self.max_watches),
             ("max_requests_per_session", self.max_requests_per_session),
             ("max_requests", self.max_requests),
+            ("max_repairs", self.max_repairs),
             ("max_frames_per_second", self.max_frames_per_second as usize),
         ];
         if let Some((key, _)) = counts.iter().find(|(_, value)| *value == 0) {

@@ -1,5 +1,7 @@
 //! The gateway itself: its state, its clockwork, and which rule each input goes to.
 
+use std::collections::VecDeque;
+
 use hashbrown::HashMap;
 use herenow_protocol::message::GatewayBeat;
 use herenow_protocol::{Epoch, MonoTime, Now, Origin, Partition, Placement, UserId, UserKey, WallTime};
@@ -26,6 +28,10 @@ pub struct Stats {
     pub watches: u64,
     /// Requests that wait for an owner now.
     pub requests: u64,
+    /// Partitions that are asked for in full now.
+    pub repairs: u64,
+    /// Partitions that wait to be.
+    pub repairs_waiting: u64,
     /// Partitions with watchers whose owner was not heard of late.
     pub stale_partitions: u64,
     /// Heartbeats taken.
@@ -83,6 +89,8 @@ pub struct Gateway {
     pub(crate) undisclosed: Vec<Partition>,
     /// Those with changes that cannot wait for the next beat.
     pub(crate) urgent: Vec<Partition>,
+    /// Partitions that wait to be asked for in full.
+    pub(crate) unrepaired: VecDeque<Partition>,
     pub(crate) pending: Pending,
     /// Since it was told to stop: the end of the window in which clients come back elsewhere.
     pub(crate) draining: Option<MonoTime>,
@@ -114,6 +122,7 @@ impl Gateway {
             statements: placement.all().map(|_| Statement::default()).collect(),
             undisclosed: Vec::new(),
             urgent: Vec::new(),
+            unrepaired: VecDeque::new(),
             uplink: Uplink::new(origin),
             config,
             placement,
@@ -163,6 +172,7 @@ impl Gateway {
             Input::Drain { within_ms } => self.drain(within_ms, now, out),
             Input::Leave => self.leave(now, out),
         }
+        self.repair_next(now.mono, out);
         self.flush_urgent_interest(out);
         self.flush_reports(now.mono, out);
     }
@@ -191,6 +201,7 @@ impl Gateway {
             self.check_due =
                 now.mono.after(self.config.tail_patience.max(std::time::Duration::from_millis(10)));
         }
+        self.repair_next(now.mono, out);
         self.flush_reports(now.mono, out);
         if now.mono >= self.beat_due {
             self.beat(now.mono, out);
@@ -226,6 +237,8 @@ impl Gateway {
             watched_users: self.watch.len() as u64,
             watches: self.watch.edges,
             requests: self.pending.len() as u64,
+            repairs: self.repairs() as u64,
+            repairs_waiting: self.unrepaired.len() as u64,
             ..self.stats
         }
     }

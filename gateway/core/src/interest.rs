@@ -27,6 +27,8 @@ pub(crate) struct Statement {
     users: u32,
     digest: UsersDigest,
     waiting: Vec<(UserKey, bool)>,
+    /// All of it is to be stated, when it is the partition's turn to be repaired.
+    unstated: bool,
     /// It is among those with changes that wait.
     listed: bool,
     /// The last user that was audited.
@@ -35,21 +37,30 @@ pub(crate) struct Statement {
 
 impl Gateway {
     /// The owner's beat says whether it wants to know. To a new one everything is stated.
-    pub(crate) fn state_interest(&mut self, partition: Partition, by_user: bool, out: &mut Vec<Output>) {
+    pub(crate) fn state_interest(
+        &mut self,
+        partition: Partition,
+        by_user: bool,
+        now: MonoTime,
+        out: &mut Vec<Output>,
+    ) {
         let epoch = self.epoch(partition);
         let Some(statement) = self.statements.get_mut(partition.index()) else { return };
         let wanted = if by_user { epoch } else { Epoch::NONE };
         if statement.epoch == wanted {
             return;
         }
-        statement.epoch = wanted;
-        if by_user {
-            statement.seq += 1;
-            self.state_whole(partition, out);
+        (statement.epoch, statement.unstated) = (wanted, by_user);
+        statement.seq += u64::from(by_user);
+        if self.view(partition).is_some_and(|view| view.pulling.is_some()) {
+            self.state_anew(partition, out);
+        } else if by_user {
+            self.pull_all(partition, now, out);
         }
     }
 
-    /// Interest was lost on its way: it is stated again, and whatever was not sent here meanwhile is asked for.
+    /// Interest was lost on its way: it is stated again, and whatever was not sent here meanwhile is asked for. Until then
+    /// its owner sends everything.
     pub(crate) fn on_reinterest(
         &mut self,
         partition: Partition,
@@ -58,12 +69,20 @@ impl Gateway {
         out: &mut Vec<Output>,
     ) {
         let known = self.statements.get_mut(partition.index()).filter(|told| told.epoch == epoch);
-        if let Some(statement) = known {
+        if let Some(statement) = known.filter(|told| !told.unstated) {
             // A number of its own: what waits has none yet, and an audit from before it comes to nothing.
             statement.seq += 1;
+            statement.unstated = true;
             self.stats.reinterests += 1;
-            self.state_whole(partition, out);
             self.pull_anew(partition, now, out);
+        }
+    }
+
+    /// States all of it, if that is to be done.
+    pub(crate) fn state_anew(&mut self, partition: Partition, out: &mut Vec<Output>) {
+        let told = self.statements.get_mut(partition.index());
+        if told.is_some_and(|told| std::mem::take(&mut told.unstated)) {
+            self.state_whole(partition, out);
         }
     }
 
@@ -140,7 +159,8 @@ impl Gateway {
     /// R4: what was stated, for the beat.
     pub(crate) fn interest_beats(&self) -> Vec<InterestBeat> {
         let stated = |(partition, told): (Partition, &Statement)| {
-            let current = told.epoch != Epoch::NONE && told.epoch == self.epoch(partition);
+            let whole = told.epoch != Epoch::NONE && !told.unstated;
+            let current = whole && told.epoch == self.epoch(partition);
             let (epoch, seq, users, digest) = (told.epoch, told.seq, told.users, told.digest);
             current.then_some(InterestBeat { partition, epoch, seq, users, digest })
         };

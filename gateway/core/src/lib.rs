@@ -18,6 +18,7 @@ mod live;
 mod outbox;
 mod owners;
 mod pace;
+mod repairs;
 mod request;
 mod session;
 mod uplink;

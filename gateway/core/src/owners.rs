@@ -75,7 +75,7 @@ impl Gateway {
         if view.hear(owned, said_at, now, &self.config) {
             self.pull_all(owned.partition, now.mono, out);
         }
-        self.state_interest(owned.partition, owned.by_user, out);
+        self.state_interest(owned.partition, owned.by_user, now.mono, out);
     }
 
     pub(crate) fn on_delta(&mut self, delta: Delta, now: Now, out: &mut Vec<Output>) {
@@ -231,18 +231,6 @@ impl Gateway {
         view.check(now, &self.config);
     }
 
-    /// Asks the owner for everything watched in a partition; one such pull at a time.
-    pub(crate) fn pull_all(&mut self, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
-        if self.watch.is_empty(partition) || self.view(partition).is_none_or(|view| view.pulling.is_some()) {
-            return;
-        }
-        let keys = self.watch.keys(partition);
-        let number = self.pull(partition, None, keys, now, out);
-        if let Some(view) = self.view(partition) {
-            view.begin_pull(number);
-        }
-    }
-
     /// Asks the owner of a partition for users.
     pub(crate) fn pull(
         &mut self,
@@ -272,7 +260,7 @@ impl Gateway {
         number
     }
 
-    fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
+    pub(crate) fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
         let patience = self.config.pull_timeout;
         let due = now.after(self.draw(patience, patience + patience / 4));
         let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
@@ -285,24 +273,6 @@ impl Gateway {
         self.stats.pulls += 1;
         out.push(Output::Up(Up::Pull(message)));
         self.pending.at(due, Due::Pull(number));
-    }
-
-    /// No answer in time. For a question it is asked again; for what is watched, with the users of now, and only
-    /// while an owner is heard: the next beat asks otherwise.
-    pub(crate) fn pull_again(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        // What fell due may be an earlier page, answered long since.
-        let Some(pull) = self.pending.pulls.get(&number).filter(|pull| pull.due <= now) else { return };
-        if pull.request.is_some() {
-            self.send_pull(number, now, out);
-            return;
-        }
-        let partition = pull.partition;
-        self.pending.pulls.remove(&number);
-        let Some(view) = self.view(partition) else { return };
-        view.pulling = None;
-        if self.views.get(partition.index()).is_some_and(|view| view.is_heard(now, &self.config)) {
-            self.pull_all(partition, now, out);
-        }
     }
 
     /// Looks for what beats told of and has not come, and tells watchers where trust has changed.

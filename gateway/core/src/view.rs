@@ -105,6 +105,7 @@ impl View {
         self.caught_up_at = None;
         self.vouched = false;
         (self.said_at, self.answered) = (None, None);
+        self.missed = false;
         self.pulling.take()
     }
 

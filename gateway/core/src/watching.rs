@@ -10,7 +10,6 @@ use crate::io::{Ticket, Viewer};
 use crate::outbox::Item;
 use crate::request::{Asker, Caller, Request};
 use crate::session::UserIndex;
-use crate::view::View;
 use crate::watch::Known;
 use crate::{Output, Slot};
 
@@ -187,14 +186,6 @@ impl Gateway {
         for partition in unasked {
             self.pull_anew(partition, now, out);
         }
-    }
-
-    /// Asks for everything watched in a partition, whatever was asked before.
-    pub(crate) fn pull_anew(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
-        if let Some(pull) = self.view(partition).and_then(View::restart) {
-            self.pending.pulls.remove(&pull);
-        }
-        self.pull_all(partition, now.mono, out);
     }
 
     pub(crate) fn on_session_query(

@@ -1,5 +1,6 @@
-//! When many partitions have new owners at once, what is lost is not asked for again all at once.
+//! When many partitions have new owners at once, so many are asked for at a time, and what is lost not all at once again.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for some kinds of output")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::collections::BTreeSet;
@@ -7,7 +8,9 @@ use std::collections::BTreeSet;
 use herenow_gateway_core::{Config, Gateway, Grants, Input, Opening, Output, Slot, Viewer};
 use herenow_protocol::frame::ClientFrame;
 use herenow_protocol::id::ProcessId;
-use herenow_protocol::message::{CoordinatorBeat, OwnedBeat, Pull, Up};
+use herenow_protocol::message::{
+    CoordinatorBeat, Interest, InterestBody, OwnedBeat, Pull, Snapshot, ToGateway, Up,
+};
 use herenow_protocol::{
     DeviceId, DeviceKind, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, Placement, UserId,
     WallTime,
@@ -19,6 +22,8 @@ struct World {
     gateway: Gateway,
     ms: u64,
     pulls: Vec<Pull>,
+    /// Of which all watched users were stated.
+    stated: Vec<Partition>,
 }
 
 fn process(name: &str) -> ProcessId {
@@ -35,13 +40,13 @@ fn partitions() -> BTreeSet<Partition> {
 
 impl World {
     /// One session that watches somebody in each of 64 partitions.
-    fn new() -> Self {
+    fn new(max_repairs: usize) -> Self {
         let placement = Placement::new(b"secret", 6);
         let gateway = GatewayId { process: process("gw"), shard: 0 };
         let origin = Origin { gateway, incarnation: Incarnation(5) };
-        let config = Config { max_requests_per_session: 100, ..Config::default() };
+        let config = Config { max_repairs, ..Config::default() };
         let gateway = Gateway::new(config, origin, placement.clone(), 1, at(10_000));
-        let mut world = Self { gateway, ms: 10_000, pulls: Vec::new() };
+        let mut world = Self { gateway, ms: 10_000, pulls: Vec::new(), stated: Vec::new() };
         let opening = Opening {
             viewer: Viewer { user: UserId::new("ana").unwrap(), grants: Grants::Everybody },
             device: DeviceId::new("phone").unwrap(),
@@ -81,21 +86,25 @@ impl World {
 
     fn take(&mut self, out: Vec<Output>) {
         for output in out {
-            if let Output::Up(Up::Pull(pull)) = output {
-                self.pulls.push(pull);
+            match output {
+                Output::Up(Up::Pull(pull)) => self.pulls.push(pull),
+                Output::Up(Up::Interest(Interest {
+                    partition, body: InterestBody::Whole { .. }, ..
+                })) => {
+                    self.stated.push(partition);
+                }
+                _ => {}
             }
         }
     }
 
     fn beat(&mut self) {
-        let owned = |partition| OwnedBeat {
-            partition,
-            epoch: EPOCH,
-            n: 3,
-            settled: true,
-            doubts: false,
-            by_user: false,
-        };
+        self.beat_of(false);
+    }
+
+    fn beat_of(&mut self, by_user: bool) {
+        let owned =
+            |partition| OwnedBeat { partition, epoch: EPOCH, n: 3, settled: true, doubts: false, by_user };
         let beat = CoordinatorBeat {
             id: process("owner"),
             incarnation: Incarnation(1),
@@ -106,11 +115,67 @@ impl World {
         };
         self.handle(Input::Beat(beat));
     }
+
+    fn answer(&mut self, pull: &Pull) {
+        let (partition, request) = (pull.partition, pull.request);
+        let snapshot = Snapshot {
+            from: process("owner"),
+            partition,
+            epoch: EPOCH,
+            n: 3,
+            settled: true,
+            as_of: None,
+            clock: 0,
+            request,
+            page: 0,
+            last: true,
+            entries: Vec::new(),
+        };
+        self.handle(Input::Message(ToGateway::Snapshot(snapshot)));
+    }
+
+    /// Partitions that are repaired now, and that wait.
+    fn repairs(&self) -> (u64, u64) {
+        let stats = self.gateway.stats();
+        (stats.repairs, stats.repairs_waiting)
+    }
+}
+
+#[test]
+fn one_partition_more_than_may_be_repaired_at_once_waits_for_an_answer() {
+    let most = 63;
+    let mut world = World::new(most);
+    world.beat_of(true);
+    let asked = |world: &World| world.pulls.iter().map(|pull| pull.partition).collect::<Vec<_>>();
+    assert_eq!((asked(&world).len(), world.repairs()), (most, (63, 1)));
+    assert_eq!(world.stated, asked(&world), "each is stated when it is asked for");
+    world.answer(&world.pulls[7].clone());
+    assert_eq!((asked(&world).len(), world.repairs()), (64, (63, 0)));
+    assert_eq!(world.stated, asked(&world));
+    assert_eq!(asked(&world).into_iter().collect::<BTreeSet<_>>(), partitions());
+    for pull in world.pulls.clone() {
+        world.answer(&pull);
+    }
+    assert_eq!(world.repairs(), (0, 0));
+}
+
+#[test]
+fn who_is_not_answered_keeps_nobody_waiting_for_good() {
+    let mut world = World::new(16);
+    world.beat();
+    let mut asked = BTreeSet::new();
+    for _ in 0..60 {
+        world.advance(100);
+        world.beat();
+        asked.extend(world.pulls.drain(..).map(|pull| pull.partition));
+        assert!(world.repairs().0 <= 16, "{:?}", world.repairs());
+    }
+    assert_eq!(asked, partitions(), "in 6 s, as each gives way after a second");
 }
 
 #[test]
 fn lost_answers_are_asked_again_and_not_all_at_the_same_moment() {
-    let mut world = World::new();
+    let mut world = World::new(64);
     world.beat();
     assert_eq!(world.pulls.len(), 64, "one for each");
     let mut moments = BTreeSet::new();

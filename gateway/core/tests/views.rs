@@ -158,6 +158,44 @@ fn one_gap_is_asked_for_once_until_the_answer_is_late() {
 }
 
 #[test]
+fn an_answer_that_takes_longer_than_it_is_waited_for_is_an_answer_all_the_same() {
+    let mut world = watching(&[("bob", Status::Online)]);
+    world.owner.answers = false;
+    let lost = world.change("bob", Status::Dnd);
+    drop(lost);
+    world.publish("cy", Status::Idle);
+    let first = world.pulls().remove(0);
+    let answer = world.owner.snapshots(&first).remove(0);
+    world.advance_ms(900);
+    let again = world.pulls();
+    assert!(!again.is_empty() && again.iter().all(|pull| pull.request == first.request), "{again:?}");
+    world.handle(Input::Message(ToGateway::Snapshot(answer)));
+    world.advance_ms(10);
+    assert_eq!(told(&mut world), [Status::Dnd]);
+    world.advance_ms(2_000);
+    assert_eq!(world.pulls(), []);
+}
+
+#[test]
+fn who_was_not_answered_for_while_a_slow_pull_is_under_way_is_asked_for_after_it() {
+    let mut world = watching(&[("bob", Status::Online)]);
+    world.owner.answers = false;
+    let lost = world.change("bob", Status::Dnd);
+    drop(lost);
+    world.publish("dan", Status::Idle);
+    let first = world.pulls().remove(0);
+    world.publish("cy", Status::Online);
+    world.frame(0, support::watch(2, &["cy"]));
+    world.advance_ms(1_100);
+    assert_eq!(world.snapshot(0, 2).unwrap()[0].status, Status::Unknown);
+    let answer = world.owner.snapshots(&first).remove(0);
+    world.handle(Input::Message(ToGateway::Snapshot(answer)));
+    world.owner.answers = true;
+    world.advance_ms(600);
+    assert!(world.told_statuses(0).contains(&("cy".to_owned(), Status::Online)));
+}
+
+#[test]
 fn a_lost_last_delta_is_found_by_the_next_beat() {
     let mut world = watching(&[("bob", Status::Online)]);
     let lost = world.change("bob", Status::Offline);
