@@ -67,6 +67,9 @@ mod tests {
     fn anything_else_is_refused_by_name() {
         assert_eq!(decode::<u64>(&[]), Err(CodecError::Empty));
         assert_eq!(decode::<u64>(&[9, 1]), Err(CodecError::Version(9)));
+        for other in [VERSION - 1, VERSION + 1] {
+            assert_eq!(decode::<u64>(&[other, 1]), Err(CodecError::Version(other)));
+        }
         assert_eq!(decode::<u64>(&[VERSION]), Err(CodecError::Malformed));
         assert_eq!(decode::<u64>(&[VERSION, 1, 1]), Err(CodecError::Malformed));
         assert_eq!(decode::<Vec<u64>>(&[VERSION, 0xff, 0xff, 0xff, 0xff, 0x0f]), Err(CodecError::Malformed));

@@ -326,6 +326,55 @@ mod tests {
         assert_eq!(ClientFrame::parse(r#"{"type":"bye"}"#), Ok(ClientFrame::Bye {}));
     }
 
+    /// A field more in every object, as a later version may have.
+    fn with_more(value: serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::Object(fields) => {
+                let fields = fields.into_iter().map(|(name, value)| (name, with_more(value)));
+                Value::Object(fields.chain([("later".to_owned(), serde_json::json!({"a": [1]}))]).collect())
+            }
+            Value::Array(all) => Value::Array(all.into_iter().map(with_more).collect()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+        }
+    }
+
+    #[test]
+    fn whatever_a_later_client_adds_to_a_frame_is_ignored() {
+        let frames = [
+            r#"{"type":"auth","token":"t","device":"d","kind":"web","activity":"idle","id":1}"#,
+            r#"{"type":"heartbeat","activity":"idle","id":7}"#,
+            r#"{"type":"watch","id":1,"users":["ana"]}"#,
+            r#"{"type":"unwatch","id":2,"users":["ana"]}"#,
+            r#"{"type":"query","id":3,"users":["ana"]}"#,
+            r#"{"type":"status","id":4,"status":"dnd","text":"t","emoji":"e"}"#,
+            r#"{"type":"bye"}"#,
+        ];
+        assert_eq!(frames.len(), CLIENT_TYPES.len());
+        for frame in frames {
+            let later = with_more(serde_json::from_str(frame).unwrap()).to_string();
+            assert_eq!(ClientFrame::parse(&later), Ok(ClientFrame::parse(frame).unwrap()), "{later}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_later_gateway_adds_to_a_frame_is_ignored() {
+        let record = r#"{"userId":"ana","status":"online","lastUpdated":null,"version":"00000001a3f09b7c000000000001"}"#;
+        let frames = [
+            r#"{"type":"welcome","session":"s","userId":"ana","heartbeatIntervalMs":1,"heartbeatTimeoutMs":2,"idleAfterMs":3,"freshForMs":4,"serverTime":"2026-01-31T08:15:30.123Z"}"#,
+            &format!(r#"{{"type":"snapshot","id":1,"users":[{record}],"complete":true}}"#),
+            &format!(r#"{{"type":"presence","users":[{record}]}}"#),
+            r#"{"type":"ack","id":1}"#,
+            r#"{"type":"error","id":1,"code":"invalid_frame","message":"m","remediation":"r","retryAfterMs":5}"#,
+            r#"{"type":"token_expiring","expiresAt":"2026-01-31T08:15:30.123Z"}"#,
+            r#"{"type":"reconnect","afterMs":1,"withinMs":2,"reason":"drain"}"#,
+        ];
+        for frame in frames {
+            let later = with_more(serde_json::from_str(frame).unwrap()).to_string();
+            assert_eq!(ServerFrame::parse(&later).unwrap(), ServerFrame::parse(frame).unwrap(), "{later}");
+        }
+    }
+
     #[test]
     fn each_kind_of_bad_frame_has_its_code() {
         for text in ["", "nonsense", "[]", "null", "1", r#"{"type":"bye"} x"#, "{\"type\":", "\u{feff}{}"] {

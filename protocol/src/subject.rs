@@ -15,6 +15,8 @@ pub const SET: &str = "herenow.v1.set";
 pub const BACKEND_QUEUE: &str = "herenow-gateways";
 /// The changes of every partition.
 pub const ALL_CHANGES: &str = "herenow.v1.changes.*";
+/// Everything that gateways and coordinators say to each other.
+pub const BETWEEN_ROLES: &str = "herenow.i1.>";
 /// What all signs of life begin with: they go over a connection of their own.
 pub const BEATS: &str = "herenow.i1.beat.";
 /// The signs of life of coordinators.

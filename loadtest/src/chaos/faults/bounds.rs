@@ -81,7 +81,10 @@ impl Fault {
     /// What the published promises allow, with timers some times shorter.
     pub(in crate::chaos) fn bounds(self, timers: Timers) -> Bounds {
         let times = Bounds { forgets_claims: !self.keeps_owners(), ..self.times(timers) };
-        if matches!(self, Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump) {
+        if matches!(
+            self,
+            Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump | Self::VersionsMixed
+        ) {
             return times;
         }
         // A gateway that is there all the time hears its owners, but for those that a fault takes away.
@@ -132,6 +135,7 @@ impl Fault {
             | Self::WatcherNarrow
             | Self::NatsHerd
             | Self::DescriptorsOut
+            | Self::VersionsMixed
             | Self::ClockJump => 0,
         }
     }
@@ -163,6 +167,7 @@ impl Fault {
                 | Self::WatcherNarrow
                 | Self::DescriptorsOut
                 | Self::MemoryShort
+                | Self::VersionsMixed
         )
     }
 
@@ -180,7 +185,9 @@ impl Fault {
             Bounds { wrong: seconds(promise) + outage, ..within(promise).after(outage) }
         };
         match self {
-            Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump => within(1),
+            Self::None | Self::ClientFreeze | Self::ClientKill | Self::ClockJump | Self::VersionsMixed => {
+                within(1)
+            }
             Self::GatewayKillReturn | Self::GatewayKillAway | Self::GatewayDrain | Self::MemoryShort => {
                 within(1).but_unknown(MOVE)
             }

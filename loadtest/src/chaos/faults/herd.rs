@@ -32,8 +32,12 @@ impl Scene<'_> {
     pub(super) async fn herd(&mut self) -> anyhow::Result<Bite> {
         let herd = self.gather().await?;
         let connections = (MORE + self.fleet.len()) * EACH;
-        let before = self.connected()?;
-        ensure!(before == connections, "{before} connections of {connections}");
+        let end = clock::now() + PATIENCE;
+        // One that is being replaced is there twice for a moment.
+        while self.connected()? != connections {
+            ensure!(clock::now() < end, "there are not {connections} connections");
+            tokio::time::sleep(LOOK).await;
+        }
         let (injected, mut proofs) = (self.world.now(), Vec::new());
         for index in 0..self.fleet.nats.len() {
             proofs.push(self.fleet.kill_nats(index).await?);

@@ -10,6 +10,7 @@ mod links;
 mod narrow;
 mod processes;
 mod servers;
+mod versions;
 
 use std::time::Duration;
 
@@ -122,6 +123,8 @@ pub(crate) enum Fault {
     DescriptorsOut,
     /// A gateway has a fifth more memory than it needs, and thousands connect; needs root
     MemoryShort,
+    /// All that processes say to each other for 30 s is also said in the versions before and after theirs
+    VersionsMixed,
 }
 
 /// Which faults.
@@ -302,6 +305,7 @@ impl Fault {
             Self::NatsHerd => scene.herd().await,
             Self::DescriptorsOut => scene.exhaust_descriptors().await,
             Self::MemoryShort => scene.squeeze_memory().await,
+            Self::VersionsMixed => scene.mix_versions().await,
         }
     }
 }

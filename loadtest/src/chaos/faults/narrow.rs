@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_millis(100);
 const CHANGE: usize = 40;
 /// Beside one record of each, so much may wait in sockets, which the service cannot take back.
 const IN_SOCKETS: u64 = 64 * 1024;
+/// Signs of life of others for each that comes.
+const MEANWHILE: usize = 5;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the first state of all may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -40,14 +42,14 @@ impl Scene<'_> {
         let injected = world.now();
         let mut slow = Slow::open(world, &line).await?;
         tokio::select! {
-            first = slow.until(PATIENCE, |seen| seen.shown.len() == CROWD) => first?,
-            failed = crowd.live(None) => failed?,
+            first = slow.until(PATIENCE, |seen| seen.shown.len() == CROWD) => first.context("at first")?,
+            failed = crowd.live(None) => failed.context("who is watched")?,
         }
         let (records, bytes) = (slow.seen.borrow().records, line.passed());
         let size = bytes / records.max(1);
         let cut = tokio::select! {
             cut = slow.until(PATIENCE, |_| false) => cut.err(),
-            changed = crowd.live(Some(BUSY)) => changed.map(|()| None)?,
+            changed = crowd.live(Some(BUSY)) => changed.map(|()| None).context("who is watched")?,
         };
         if let Some(error) = cut {
             let proof = format!("{BYTES_PER_SECOND} bytes/s, {} changes of {CROWD} users", crowd.changes);
@@ -92,8 +94,14 @@ impl Crowd {
             let mine: Vec<usize> = (0..CROWD).filter(|one| one % world.gateways.len() == number).collect();
             let (gateway, issuer) = (gateway.clone(), world.issuer.clone());
             opening.spawn_local(async move {
-                let mut opened = Vec::new();
+                let mut opened: Vec<(usize, Session)> = Vec::new();
+                let mut oldest = 0;
                 for number in mine {
+                    // On a busy machine the last comes when the first would be silent for too long.
+                    for _ in 0..MEANWHILE.min(opened.len()) {
+                        opened[oldest].1.writer.send_text(wire::heartbeat(Activity::Active, None)).await?;
+                        oldest = (oldest + 1) % opened.len();
+                    }
                     let token = issuer.token(&Self::name(number))?;
                     let session = Session::open(&gateway, &token, "one", Activity::Active).await?;
                     opened.push((number, session));
