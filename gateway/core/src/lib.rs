@@ -9,6 +9,7 @@
 
 mod claim;
 mod config;
+mod dating;
 mod deliver;
 mod drain;
 mod gateway;

@@ -69,10 +69,9 @@ impl Gateway {
     }
 
     fn on_owned(&mut self, owned: OwnedBeat, clock: u64, now: Now, out: &mut Vec<Output>) {
-        let late = now.mono < self.late_until;
+        let prompt = now.mono >= self.late_until;
         let Some(view) = self.views.get_mut(owned.partition.index()) else { return };
-        let said_at = if late { view.said_at(clock, now.mono) } else { Some(now.mono) };
-        if view.hear(owned, said_at, now, &self.config) {
+        if view.hear(owned, clock, prompt, now, &self.config) {
             self.pull_all(owned.partition, now.mono, out);
         }
         self.state_interest(owned.partition, owned.by_user, now.mono, out);
@@ -227,7 +226,7 @@ impl Gateway {
         let Some(view) = self.views.get_mut(pull.partition.index()) else { return };
         view.pulling = None;
         view.take_snapshot(n, settled);
-        view.date(pull.sent, pull.clock, n, as_of.is_none());
+        view.date(pull.sent, pull.clock, n, as_of.is_none(), now.mono);
         view.check(now, &self.config);
     }
 

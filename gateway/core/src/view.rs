@@ -1,11 +1,10 @@
 //! How far a gateway follows each partition's owner: which epoch, up to which number, how fresh (R2, R4, R9, R11).
 
-use std::time::Duration;
-
 use herenow_protocol::message::OwnedBeat;
 use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, WallTime};
 
 use crate::Config;
+use crate::dating::Dating;
 
 /// How far what is known of a partition can be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,8 +35,11 @@ pub(crate) struct View {
     heard_at: Option<MonoTime>,
     /// When it said so, at the earliest.
     said_at: Option<MonoTime>,
-    /// When everything watched was asked for that was answered last, and what the owner's clock said when it answered.
-    answered: Option<(MonoTime, u64)>,
+    /// By which its beats are dated, and when an answer last told more of that.
+    dating: Dating,
+    dated_at: Option<MonoTime>,
+    /// What its clock said in that beat.
+    clock: u64,
     behind_since: Option<MonoTime>,
     /// Which pull of everything watched is under way.
     pub(crate) pulling: Option<u64>,
@@ -104,7 +106,7 @@ impl View {
         self.behind_since = None;
         self.caught_up_at = None;
         self.vouched = false;
-        (self.said_at, self.answered) = (None, None);
+        (self.said_at, self.dating) = (None, Dating::default());
         self.missed = false;
         self.pulling.take()
     }
@@ -129,20 +131,14 @@ impl View {
         self.settled = settled;
     }
 
-    /// The owner answered, when its clock said `clock`, what was asked at `asked`; `sure`: it did not doubt that. Whoever
+    /// The owner answered what was asked at `asked`, when its clock said `clock`; `sure`: it did not doubt that. Whoever
     /// has all of it has what was published up to `n` no earlier than it was asked.
-    pub(crate) fn date(&mut self, asked: MonoTime, clock: u64, n: u64, sure: bool) {
-        self.answered = Some((asked, clock));
+    pub(crate) fn date(&mut self, asked: MonoTime, clock: u64, n: u64, sure: bool, now: MonoTime) {
+        self.dating.answer(clock, asked, now);
+        self.dated_at = Some(now);
         if sure && self.synced && self.n >= n {
             self.said_at = self.said_at.max(Some(asked));
         }
-    }
-
-    /// When a beat was said, at the earliest, that may have waited long to be read: as long after the owner's last answer
-    /// as its clock says. Of one from before that nobody can tell, and it says nothing that the answer does not.
-    pub(crate) fn said_at(&self, clock: u64, now: MonoTime) -> Option<MonoTime> {
-        let (asked, then) = self.answered?;
-        Some(asked.after(Duration::from_millis(clock.checked_sub(then)?)).min(now))
     }
 
     /// Somebody who is watched was asked for in vain. A pull that is under way may not be about them.
@@ -162,18 +158,26 @@ impl View {
         }
     }
 
-    /// Notes the owner's beat, which it said at `said_at` at the earliest. True when what it tells of has been missing for long: pull.
+    /// Notes the owner's beat. True when what it tells of has been missing for long, or nobody can tell how long the beat
+    /// was under way: pull. `prompt`: what is read here has not waited since before a stop.
     pub(crate) fn hear(
         &mut self,
         beat: OwnedBeat,
-        said_at: Option<MonoTime>,
+        clock: u64,
+        prompt: bool,
         now: Now,
         config: &Config,
     ) -> bool {
-        self.beat = Some(beat);
         self.heard_at = Some(now.mono);
-        self.said_at = self.said_at.max(said_at);
-        self.check(now, config)
+        // One that was overtaken tells less than is known.
+        if clock >= self.clock {
+            self.clock = clock;
+            self.beat = Some(beat);
+            self.said_at = self.said_at.max(self.dating.beat(clock, now.mono, prompt));
+        }
+        let long = |at: MonoTime| now.mono.since(at) >= config.stale_after;
+        let undated = self.said_at.is_none_or(long) && self.dated_at.is_none_or(long);
+        self.check(now, config) || undated
     }
 
     /// The same without a new beat.
@@ -293,8 +297,8 @@ mod tests {
     fn a_lost_last_delta_is_found_by_the_beat_after_some_patience() {
         let config = Config::default();
         let mut view = synced(5);
-        assert!(!view.hear(beat(5), Some(at(0).mono), at(0), &config));
-        assert!(!view.hear(beat(6), Some(at(250).mono), at(250), &config), "it may be under way");
+        assert!(!view.hear(beat(5), 0, true, at(0), &config));
+        assert!(!view.hear(beat(6), 250, true, at(250), &config), "it may be under way");
         assert!(view.check(at(350), &config));
     }
 
@@ -319,7 +323,7 @@ mod tests {
         let config = Config::default();
         let mut view = synced(5);
         assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
-        view.hear(beat(5), Some(at(0).mono), at(0), &config);
+        view.hear(beat(5), 0, true, at(0), &config);
         assert_eq!(view.freshness(at(1_999).mono, &config), Freshness::Fresh);
         assert_eq!(view.freshness(at(2_000).mono, &config), Freshness::Stale);
         assert_eq!(view.freshness(at(20_000).mono, &config), Freshness::Unknown);
@@ -329,16 +333,16 @@ mod tests {
     fn an_owner_that_has_just_settled_vouches_for_nothing_before_what_it_takes_back_has_come() {
         let config = Config::default();
         let mut view = synced(5);
-        view.hear(beat(5), Some(at(0).mono), at(0), &config);
+        view.hear(beat(5), 0, true, at(0), &config);
         assert!(view.is_settled());
-        view.hear(OwnedBeat { settled: false, ..beat(5) }, Some(at(100).mono), at(100), &config);
+        view.hear(OwnedBeat { settled: false, ..beat(5) }, 100, true, at(100), &config);
         assert!(!view.is_settled(), "it doubts");
-        view.hear(beat(6), Some(at(200).mono), at(200), &config);
+        view.hear(beat(6), 200, true, at(200), &config);
         assert!(!view.is_settled(), "the sixth may be about whom it called offline");
         view.n = 6;
         view.check(at(210), &config);
         assert!(view.is_settled());
-        view.hear(beat(7), Some(at(300).mono), at(300), &config);
+        view.hear(beat(7), 300, true, at(300), &config);
         assert!(view.is_settled(), "as ever while changes are under way");
     }
 
@@ -346,7 +350,7 @@ mod tests {
     fn a_beat_that_tells_of_missing_changes_makes_nothing_fresh() {
         let config = Config::default();
         let mut view = synced(5);
-        view.hear(beat(6), Some(at(0).mono), at(0), &config);
+        view.hear(beat(6), 0, true, at(0), &config);
         assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
     }
 }
