@@ -100,8 +100,8 @@ impl Oracle {
     }
 
     /// A coordinator says what it owns.
-    pub(crate) fn owns(&mut self, beat: &CoordinatorBeat, now: u64) {
-        self.timeline.lists(beat, now);
+    pub(crate) fn owns(&mut self, beat: &CoordinatorBeat, silent: &[CoordinatorId], now: u64) {
+        self.timeline.lists(beat, silent, now);
     }
 
     /// Whether every partition has an owner that has settled.

@@ -6,7 +6,9 @@ use herenow_coordinator_core as coordinator;
 use herenow_gateway_core as gateway;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToGateway, Up};
-use herenow_protocol::{DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId};
+use herenow_protocol::{
+    CoordinatorId, DeviceId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, UserId,
+};
 use rand::RngExt as _;
 
 use crate::backend::Told;
@@ -233,7 +235,8 @@ impl World {
                 Output::Record { partition, epoch } => self.record(index, partition, epoch),
                 Output::Beat(beat) => {
                     if !self.net.is_mute(node) {
-                        self.oracle.owns(&beat, self.now);
+                        let silent = self.silent_coordinators();
+                        self.oracle.owns(&beat, &silent, self.now);
                     }
                     self.broadcast(node, true, |_, _| true, &Packet::CoordinatorBeat(beat));
                     self.stop_on_beat(index);
@@ -264,6 +267,11 @@ impl World {
         }
         let due = self.coordinators[index].core.as_ref().and_then(coordinator::Coordinator::poll_timeout);
         self.schedule_wake(node, due);
+    }
+
+    fn silent_coordinators(&self) -> Vec<CoordinatorId> {
+        let silent = |i: &usize| self.coordinators[*i].frozen || self.net.is_mute(Node::Coordinator(*i));
+        (0..self.coordinators.len()).filter(silent).map(|i| name("c", i)).collect()
     }
 
     fn send_delta(&mut self, index: usize, delta: Delta) {

@@ -1,7 +1,7 @@
 //! What was true of each user when, and what its owner said of it when: whatever a gateway serves as certain must be one
 //! of both, now or a moment ago (I9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herenow_protocol::message::{CoordinatorBeat, Entry};
 use herenow_protocol::{
@@ -61,6 +61,8 @@ pub(crate) struct Timeline {
     settled: BTreeMap<Partition, Epoch>,
     /// The highest epoch of each partition that its owner listed, and which life of which coordinator that was.
     owners: BTreeMap<Partition, (Epoch, CoordinatorId, Incarnation)>,
+    /// Every epoch that was ever listed.
+    listed: BTreeSet<(Partition, Epoch)>,
     /// Sessions whose person is active, as far as their gateways can know.
     active: Vec<Held>,
 }
@@ -99,20 +101,35 @@ impl Timeline {
         let forgotten: Vec<Partition> =
             self.owners.iter().filter(|(_, owner)| gone(owner)).map(|(partition, _)| *partition).collect();
         for partition in forgotten {
-            self.owners.remove(&partition);
-            self.settled.remove(&partition);
-            for (user, _) in self.users.values().filter(|(_, of)| *of == partition) {
-                if let Some((_, (version, _))) = self.owned.get_mut(*user).and_then(|line| line.0.last_mut())
-                {
-                    *version = Version { epoch: Epoch::NONE, n: 0 };
-                }
+            self.forget(partition);
+        }
+    }
+
+    /// The highest epoch of a partition is known to nobody who could tell.
+    fn forget(&mut self, partition: Partition) {
+        self.owners.remove(&partition);
+        self.settled.remove(&partition);
+        for (user, _) in self.users.values().filter(|(_, of)| *of == partition) {
+            if let Some((_, (version, _))) = self.owned.get_mut(*user).and_then(|line| line.0.last_mut()) {
+                *version = Version { epoch: Epoch::NONE, n: 0 };
             }
         }
     }
 
-    /// A coordinator lists what it owns.
-    pub(crate) fn lists(&mut self, beat: &CoordinatorBeat, now: u64) {
+    /// A coordinator lists what it owns. `silent`: coordinators that stand still, or that nobody hears.
+    ///
+    /// Who claims takes a higher epoch than any that it was told of. One that is lower than another's was claimed because
+    /// nobody who runs remembers that: its owner is silent, and every gateway that heard of it is gone or out of reach.
+    /// Until that owner speaks again nobody can know better than the new one says; then its higher word counts again.
+    pub(crate) fn lists(&mut self, beat: &CoordinatorBeat, silent: &[CoordinatorId], now: u64) {
         for owned in &beat.owned {
+            let first = self.listed.insert((owned.partition, owned.epoch));
+            let lost = |(epoch, of, _): &(Epoch, CoordinatorId, Incarnation)| {
+                *epoch > owned.epoch && silent.contains(of)
+            };
+            if first && self.owners.get(&owned.partition).is_some_and(lost) {
+                self.forget(owned.partition);
+            }
             let owner = (owned.epoch, beat.id.clone(), beat.incarnation);
             let highest = self.owners.entry(owned.partition).or_insert_with(|| owner.clone());
             if highest.0 < owned.epoch {
