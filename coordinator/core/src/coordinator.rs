@@ -138,6 +138,8 @@ impl Coordinator {
         if now.since(self.now) > self.config.dead_after {
             self.stats.stalls += 1;
             self.peers.distrust(self.beat_number + 1);
+            // Before anything is read: reports from before the stop would be stated as news.
+            self.check_isolation(now);
         }
         self.now = now;
     }

@@ -413,6 +413,19 @@ fn a_process_that_stood_still_trusts_only_a_beat_that_it_sends_afterwards() {
 }
 
 #[test]
+fn a_process_that_stood_still_states_nobody_idle_by_what_it_reads_first() {
+    let mut world = World::new();
+    world.open(0, 1, "ana", Activity::Active);
+    world.advance_ms(50);
+    world.out.clear();
+    world.ms += 20_000;
+    world.activity(0, 1, Activity::Idle);
+    assert_eq!(world.told(), [], "a report from before the stop");
+    world.advance_ms(2_000);
+    assert_eq!(world.told(), [Status::Idle], "when its gateway has confirmed it");
+}
+
+#[test]
 fn messages_for_what_one_does_not_own_are_counted_and_dropped() {
     let mut world = World::new();
     let seen = higher(world.epoch());
