@@ -98,10 +98,11 @@ const MORE: &[Rule] = &[
     },
     Rule {
         name: KEPT_PARTITION,
+        // Not before it knows somebody: nothing would ever settle when all start.
         edits: &[edit(
             "coordinator/core/src/ownership.rs",
             "match std::mem::take(&mut slot.role) {",
-            "if matches!(slot.role, Role::Owner(_)) { return; } match std::mem::take(&mut slot.role) {",
+            "if matches!(&slot.role, Role::Owner(state) if !state.users.is_empty()) { return; } match std::mem::take(&mut slot.role) {",
         )],
     },
 ];
