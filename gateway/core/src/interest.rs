@@ -78,6 +78,11 @@ impl Gateway {
         }
     }
 
+    /// Whether all of it is to be stated yet.
+    pub(crate) fn is_unstated(&self, partition: Partition) -> bool {
+        self.statements.get(partition.index()).is_some_and(|told| told.unstated)
+    }
+
     /// States all of it, if that is to be done.
     pub(crate) fn state_anew(&mut self, partition: Partition, out: &mut Vec<Output>) {
         let told = self.statements.get_mut(partition.index());

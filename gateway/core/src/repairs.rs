@@ -16,10 +16,12 @@ impl Gateway {
         self.views.iter().filter(|view| view.pulling.is_some()).count()
     }
 
-    /// Asks the owner for everything watched in a partition, at once or when it is its turn; one such pull at a time.
+    /// Asks the owner for everything watched in a partition, at once or when it is its turn; one such pull at a time. That
+    /// nobody is watched there is a statement too: an owner sends less only to gateways that have all said what they need.
     pub(crate) fn pull_all(&mut self, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
         let under_way = self.view(partition).is_none_or(|view| view.pulling.is_some());
-        if under_way || self.watch.is_empty(partition) || self.unrepaired.contains(&partition) {
+        let needless = self.watch.is_empty(partition) && !self.is_unstated(partition);
+        if under_way || needless || self.unrepaired.contains(&partition) {
             return;
         }
         self.unrepaired.push_back(partition);

@@ -64,6 +64,18 @@ fn everything_watched_is_stated_to_an_owner_that_wants_it_and_once() {
 }
 
 #[test]
+fn where_nobody_is_watched_that_is_stated_too() {
+    let mut world = World::new();
+    world.owner.by_user = true;
+    world.out.clear();
+    world.beat();
+    assert_eq!(stated(&mut world), [], "of an empty set the beat tells enough");
+    world.advance_ms(1_000);
+    let beats = beats(&mut world);
+    assert_eq!((beats[0].seq, beats[0].users), (1, 0));
+}
+
+#[test]
 fn an_owner_that_sends_to_everybody_is_told_nothing() {
     let mut world = World::new();
     world.open(0, "ana");
