@@ -152,11 +152,14 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         name: "a coordinator that stood still believes what piled up",
-        edits: &[edit(
-            "coordinator/core/src/coordinator.rs",
-            "self.peers.distrust(self.beat_number + 1);",
-            "",
-        )],
+        edits: &[
+            edit("coordinator/core/src/coordinator.rs", "self.peers.distrust(self.beat_number + 1);", ""),
+            edit(
+                "coordinator/core/src/coordinator.rs",
+                "self.check_isolation(now);\n        }\n        self.now = now;",
+                "}\n        self.now = now;",
+            ),
+        ],
     },
     Rule {
         name: "a gateway that stood still believes what piled up",
