@@ -24,7 +24,10 @@ const AFTER_LOSS: Duration = Duration::from_secs(5);
 const MOVES: u8 = 2;
 /// Clients that watch, and die without a word.
 const DEAD_WATCHERS: usize = 4;
+/// Gateways show what they have counted once a second.
+const SHOWN: Duration = Duration::from_secs(1);
 const SILENT: &str = "herenow_gateway_silent_sessions_total";
+const CLOSES: &str = "herenow_gateway_closes_total";
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Scene<'_> {
@@ -49,7 +52,8 @@ impl Scene<'_> {
         Ok(Bite { misses, ..self.bite(injected, proof) })
     }
 
-    /// Clients die without a word while there is much to tell them. Silence ends them, as it ends who is stopped.
+    /// Clients die without a word while there is much to tell them. Silence ends them, as it ends who is stopped, or
+    /// sooner that their sockets take nothing any more.
     pub(super) async fn kill_silently(&mut self) -> anyhow::Result<Bite> {
         let world = self.world;
         let line = Line::open(&world.gateways[0], address(9), None).await?;
@@ -58,15 +62,16 @@ impl Scene<'_> {
             watchers.push(self.watch_over(&line, number).await?);
         }
         let (users, timeout) = (world.lines.users(), world.timers.heartbeat_timeout);
-        let before = self.silent().await?;
+        let before = self.given_up().await?;
         let injected = world.now();
         for user in &users {
             world.truth(*user, injected, Truth::Either { until: injected + timeout });
         }
         world.lines.die();
         line.die();
-        tokio::time::sleep(timeout + world.timers.machine).await;
-        let silent = self.silent().await? - before;
+        tokio::time::sleep(timeout + world.timers.machine + SHOWN).await;
+        let after = self.given_up().await?;
+        let [silent, full] = [after[0] - before[0], after[1] - before[1]];
         // The clients find out.
         world.stay_away.set(true);
         world.lines.breaking.set(true);
@@ -76,9 +81,11 @@ impl Scene<'_> {
         world.lines.breaking.set(false);
         drop(watchers);
         let dead = users.len() + DEAD_WATCHERS;
-        let ended = format!("{silent} of {dead} dead clients were found silent within {timeout:?}");
+        let ended = format!(
+            "of {dead} dead clients {silent} were found silent for {timeout:?}, and {full} to take nothing"
+        );
         ensure!(!users.is_empty(), "nobody has a line");
-        let misses = if silent + 0.5 < dead as f64 { vec![ended.clone()] } else { Vec::new() };
+        let misses = if silent + full + 0.5 < dead as f64 { vec![ended.clone()] } else { Vec::new() };
         let proof =
             format!("nothing passes, nobody is told; {ended}, {DEAD_WATCHERS} of them watch everybody");
         Ok(Bite { misses, ..self.bite(injected, proof) })
@@ -94,13 +101,15 @@ impl Scene<'_> {
         Ok((Listening::start(reader, |_| {}), writer))
     }
 
-    /// Sessions that were silent for too long, at all gateways.
-    async fn silent(&self) -> anyhow::Result<f64> {
-        let mut sum = 0.0;
+    /// Sessions that were silent for too long, and those whose sockets took nothing for too long, at all gateways.
+    /// Whichever comes first counts.
+    async fn given_up(&self) -> anyhow::Result<[f64; 2]> {
+        let mut sums = [0.0; 2];
         for gateway in 0..self.world.gateways.len() {
-            sum += self.fleet.metric(member(gateway), SILENT).await?;
+            sums[0] += self.fleet.metric(member(gateway), SILENT).await?;
+            sums[1] += self.fleet.labelled(member(gateway), CLOSES, "\"slow_consumer\"").await?;
         }
-        Ok(sum)
+        Ok(sums)
     }
 
     /// Whoever's packets get lost may be taken for gone, and for back, but not more than once in each grace.
