@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use herenow_bus::testing::{NatsServer, free_port};
@@ -35,6 +36,8 @@ const AUDIENCE: &str = "herenow";
 pub(super) const EACH: usize = 3;
 /// The members that are gateways, by index; those before them are coordinators.
 pub(super) const GATEWAYS: Range<usize> = EACH..2 * EACH;
+/// Coordinators have no more to hand over when nothing has changed for so long: two beats.
+const STILL: Duration = Duration::from_secs(2);
 /// At least so many are each coordinator's when they are spread.
 const SHARE: f64 = 40.0;
 /// Partitions of a deployment with the default settings.
@@ -185,17 +188,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every partition has its lasting owner, which may state who is offline.
+    /// Waits until every partition has its lasting owner, which may state who is offline. Each coordinator hands over by
+    /// its own clock, so that all may be settled when the last of them has not yet got its share of every other.
     pub(super) async fn settled(&self) -> anyhow::Result<()> {
         let end = clock::now() + PATIENCE;
+        let (mut before, mut since) = ([0.0; EACH], clock::now());
         loop {
-            let (mut settled, mut least) = (0.0, PARTITIONS);
-            for index in 0..EACH {
-                let own = self.metric(index, "herenow_coordinator_partitions_settled").await.unwrap_or(0.0);
-                settled += own;
-                least = own.min(least);
+            let mut own = [0.0; EACH];
+            for (index, own) in own.iter_mut().enumerate() {
+                *own = self.metric(index, "herenow_coordinator_partitions_settled").await.unwrap_or(0.0);
             }
-            if (settled - PARTITIONS).abs() < 0.5 && least >= SHARE {
+            let settled: f64 = own.iter().sum();
+            let spread = own.iter().all(|own| *own >= SHARE) && (settled - PARTITIONS).abs() < 0.5;
+            if !spread || own != before {
+                (before, since) = (own, clock::now());
+            } else if clock::now() - since >= STILL {
                 return Ok(());
             }
             ensure!(clock::now() < end, "{settled} of {PARTITIONS} partitions are settled");
