@@ -34,7 +34,7 @@ pub struct Coordinator {
     listening: Listening,
     pub(crate) frozen: bool,
     /// When it was last sure of what it hears.
-    sure_at: WallTime,
+    pub(crate) sure_at: WallTime,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
@@ -283,10 +283,7 @@ impl Coordinator {
         match up {
             Up::Report(report) => self.on_report(report, now, out),
             Up::Sync(sync) => self.on_sync(sync, now, out),
-            Up::Pull(pull) if !isolated => {
-                let sure_at = Some(self.sure_at).filter(|_| self.frozen);
-                state.answer_pull(&self.id, pull, sure_at, now.mono, out);
-            }
+            Up::Pull(pull) if !isolated => self.on_pull(pull, now.mono, out),
             Up::Claim(request) if isolated => out.push(refuse_claim(&request, ErrorCode::Unavailable)),
             Up::Claim(request) => state.answer_claim(request, now, &self.config, out),
             Up::Explain(request) => state.answer_explain(&self.id, &request, now.mono, &self.config, out),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use herenow_protocol::message::{Advance, Advanced, Audit, Audited, Entry, GatewayBeat, Interest, ToGateway};
+use herenow_protocol::message::{
+    Advance, Advanced, Audit, Audited, Entry, GatewayBeat, Interest, Pull, ToGateway,
+};
 use herenow_protocol::{CoordinatorId, GatewayId, MonoTime, Now, Origin, Partition};
 
 use crate::coordinator::Coordinator;
@@ -49,6 +51,19 @@ impl Coordinator {
         }
         let heed = state.interests.hear(interest, most);
         self.heed(heed, &origin, partition, now.mono, out);
+    }
+
+    /// A gateway asks, and may have said for whom it watches in words that were lost.
+    pub(crate) fn on_pull(&mut self, pull: Pull, now: MonoTime, out: &mut Vec<Output>) {
+        let (partition, most) = (pull.partition, self.config.max_watched_per_partition);
+        let Some(state) = self.ownership.owned(partition) else { return };
+        if self.by_user && state.interests.note_asked(&pull.origin, &pull.users, now, most) != Heed::Fine {
+            self.heed(Heed::Ask, &pull.origin, partition, now, out);
+        }
+        let sure_at = Some(self.sure_at).filter(|_| self.frozen);
+        if let Some(state) = self.ownership.owned(partition) {
+            state.answer_pull(&self.id, pull, sure_at, now, out);
+        }
     }
 
     /// R4: what a gateway's beat says it has stated.

@@ -7,7 +7,7 @@ mod support;
 
 use herenow_coordinator_core::{Input, Output};
 use herenow_protocol::message::{
-    Audit, Audited, Delta, Interest, InterestBeat, InterestBody, Shown, ToGateway, Up, UsersDigest,
+    Audit, Audited, Delta, Interest, InterestBeat, InterestBody, Pull, Shown, ToGateway, Up, UsersDigest,
 };
 use herenow_protocol::{Activity, Status, UserKey};
 use support::{PARTITION, World, user};
@@ -148,6 +148,62 @@ fn a_lost_last_message_of_interest_is_found_by_the_beat() {
     world.advance_ms(150);
     world.handle(beat(&world, 1, 2, &[bob, eve]));
     assert_eq!(asked(&mut world), ["g2"]);
+}
+
+fn pull(world: &World, gateway: usize, users: &[UserKey]) -> Input {
+    let (origin, users) = (world.gateways[gateway].origin.clone(), users.to_vec());
+    Input::Up(Up::Pull(Pull { origin, partition: PARTITION, request: 7, users }))
+}
+
+#[test]
+fn who_was_asked_for_is_sent_until_a_beat_tells_that_no_word_about_it_was_lost() {
+    let mut world = world(|_| {});
+    told(&mut world);
+    let (bob, eve) = (key(&world, "bob"), key(&world, "eve"));
+    // That the second gateway watches eve from now on was lost, and its beats are late.
+    world.handle(pull(&world, 1, &[bob, eve]));
+    world.out.clear();
+    world.open(0, 2, "eve", Activity::Active);
+    assert_eq!(deltas(&mut world), [("g2".to_owned(), 1, 2)], "it would take the numbers for all there is");
+    world.handle(beat(&world, 1, 2, &[bob, eve]));
+    world.activity(0, 2, Activity::Idle);
+    world.advance_ms(50);
+    assert_eq!(deltas(&mut world), [("g2".to_owned(), 2, 3)], "more was said than has come");
+    world.handle(interest(&world, 1, 2, InterestBody::Changes(vec![])));
+    world.advance_ms(150);
+    world.handle(beat(&world, 1, 2, &[bob]));
+    world.out.clear();
+    world.activity(0, 2, Activity::Active);
+    assert_eq!(deltas(&mut world), [], "it had only asked");
+    assert_eq!(world.core.stats().selective, 1);
+}
+
+#[test]
+fn a_later_life_that_asks_is_not_sent_what_an_earlier_one_watched() {
+    let mut world = world(|_| {});
+    told(&mut world);
+    let (bob, eve) = (key(&world, "bob"), key(&world, "eve"));
+    let earlier = pull(&world, 1, &[eve]);
+    world.gateways[1].reborn();
+    world.gateways[1].beats = false;
+    world.handle(pull(&world, 1, &[bob, eve]));
+    world.handle(earlier);
+    assert_eq!(asked(&mut world), ["g2"]);
+    world.open(0, 2, "eve", Activity::Active);
+    assert_eq!(deltas(&mut world), [("all".to_owned(), 1, 2)]);
+}
+
+#[test]
+fn one_user_more_asked_for_than_the_limit_and_everything_goes_to_everybody() {
+    let mut world = world(|config| config.max_watched_per_partition = 2);
+    told(&mut world);
+    let keys: Vec<UserKey> = ["bob", "eve", "kim", "joe"].map(|name| key(&world, name)).to_vec();
+    world.handle(pull(&world, 1, &keys[..3]));
+    assert_eq!((asked(&mut world), world.core.stats().selective), (vec![], 1));
+    world.handle(pull(&world, 1, &keys));
+    assert_eq!((asked(&mut world), world.core.stats().selective), (vec!["g2".to_owned()], 0));
+    world.handle(pull(&world, 1, &keys));
+    assert_eq!(asked(&mut world), [""; 0], "one question at a time");
 }
 
 #[test]
