@@ -186,6 +186,9 @@ pub struct Pull {
     pub partition: Partition,
     /// Comes back in the snapshot.
     pub request: u64,
+    /// The number of what was stated last of the users watched there, which comes before it: an owner that has not heard
+    /// that cannot leave out what it takes for not watched. `None`: nothing was stated to the owner of this epoch.
+    pub interest: Option<u64>,
     /// The users asked for.
     pub users: Vec<UserKey>,
 }
@@ -478,6 +481,9 @@ pub struct CoordinatorBeat {
     pub clock: u64,
     /// May be given partitions.
     pub ready: bool,
+    /// For how many milliseconds sessions of gateways that it knows to be gone may still be in grace. Whoever takes over
+    /// from it, and never heard those gateways, says of nobody before that is over that they are absent.
+    pub mourning_ms: u64,
     /// What it owns.
     pub owned: Vec<OwnedBeat>,
 }

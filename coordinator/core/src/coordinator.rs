@@ -34,7 +34,7 @@ pub struct Coordinator {
     listening: Listening,
     pub(crate) frozen: bool,
     /// When it was last sure of what it hears.
-    pub(crate) sure_at: WallTime,
+    sure_at: WallTime,
     draining: bool,
     /// R10: gateways are sent only what is watched there.
     pub(crate) by_user: bool,
@@ -200,6 +200,7 @@ impl Coordinator {
             number: self.beat_number,
             clock: now.as_millis(),
             ready: self.is_ready(now),
+            mourning_ms: millis(self.gateways.mourned_until.since(now)),
             owned,
         }));
     }
@@ -207,6 +208,9 @@ impl Coordinator {
     fn on_beat(&mut self, beat: &CoordinatorBeat, now: Now, out: &mut Vec<Output>) {
         if !self.peers.hear(beat, now.mono) {
             return;
+        }
+        if beat.id != self.id {
+            self.gateways.mourn_with(beat.mourning_ms, now.mono, &self.config);
         }
         self.ownership.hear(beat, out);
         self.check_isolation(now.mono);
@@ -276,6 +280,11 @@ impl Coordinator {
             self.ownership.see(partition, *epoch_seen, out);
         }
         let isolated = self.peers.isolated(now.mono);
+        if let Up::Pull(pull) = &up
+            && self.by_user
+        {
+            self.note_pull(pull, now.mono, out);
+        }
         let Some(state) = self.ownership.owned(partition) else {
             self.stats.misdirected += 1;
             return;
@@ -283,7 +292,10 @@ impl Coordinator {
         match up {
             Up::Report(report) => self.on_report(report, now, out),
             Up::Sync(sync) => self.on_sync(sync, now, out),
-            Up::Pull(pull) if !isolated => self.on_pull(pull, now.mono, out),
+            Up::Pull(pull) if !isolated => {
+                let sure_at = Some(self.sure_at).filter(|_| self.frozen);
+                state.answer_pull(&self.id, pull, sure_at, now.mono, out);
+            }
             Up::Claim(request) if isolated => out.push(refuse_claim(&request, ErrorCode::Unavailable)),
             Up::Claim(request) => state.answer_claim(request, now, &self.config, out),
             Up::Explain(request) => state.answer_explain(&self.id, &request, now.mono, &self.config, out),

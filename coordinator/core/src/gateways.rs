@@ -36,8 +36,10 @@ pub(crate) struct Gateways {
     /// Lives that ended in order, and when: what is still under way of them is not taken for a sign of life.
     pub(crate) left: BTreeMap<GatewayId, (Incarnation, MonoTime)>,
     frozen_since: Option<MonoTime>,
-    /// Until when sessions of gateways that are gone may be in grace.
+    /// Until when sessions of gateways that are gone may be in grace, of those heard here.
     pub(crate) mourned_until: MonoTime,
+    /// The same, as other coordinators say. Never said again: each would make it longer by the way of a message.
+    mourned_elsewhere: MonoTime,
 }
 
 /// What hearing a gateway means.
@@ -73,6 +75,18 @@ impl Gateways {
         heard.incarnation = origin.incarnation;
         heard.left_at = heard.left_at.filter(|_| origin.incarnation == before);
         if origin.incarnation > before { Hearing::Reborn(before) } else { Hearing::Same }
+    }
+
+    /// Another coordinator may know of the sessions of gateways that were gone before this one listened.
+    pub(crate) fn mourn_with(&mut self, mourning_ms: u64, now: MonoTime, config: &Config) {
+        let longest = config.grace_max.max(config.moving_window);
+        let until = now.after(Duration::from_millis(mourning_ms).min(longest));
+        self.mourned_elsewhere = self.mourned_elsewhere.max(until);
+    }
+
+    /// Until when a partition that is claimed now may have sessions in grace of which nobody tells.
+    pub(crate) fn grieved_until(&self) -> MonoTime {
+        self.mourned_until.max(self.mourned_elsewhere)
     }
 
     /// Everybody who is not gone.

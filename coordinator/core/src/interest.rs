@@ -19,8 +19,6 @@ pub(crate) struct Interests {
     names: BTreeMap<GatewayId, Index>,
     told: Slab<Told>,
     by_user: HashMap<UserKey, Vec<Index>>,
-    /// The same of users that were asked for without a word that they are watched. No longer than the limit of each.
-    asked: HashMap<UserKey, Vec<Index>>,
     /// Up to which number changes were published, to whomever.
     published: u64,
     /// Up to which number everybody was sent everything.
@@ -39,8 +37,6 @@ struct Told {
     complete: bool,
     users: u32,
     digest: UsersDigest,
-    /// Users that it asked for and had not said that it watches, and when.
-    asked: Vec<(MonoTime, UserKey)>,
     asked_at: Option<MonoTime>,
     /// Since when a beat is known to tell of more.
     behind_since: Option<MonoTime>,
@@ -62,7 +58,6 @@ impl Told {
             complete: false,
             users: 0,
             digest: UsersDigest::new(),
-            asked: Vec::new(),
             asked_at: None,
             behind_since: None,
             over: false,
@@ -152,22 +147,6 @@ impl Interests {
         most: usize,
     ) -> Heed {
         let index = self.index(origin);
-        let heed = self.compare_of(index, beat, now, patience, most);
-        let told = self.told.get(index as usize);
-        if told.is_some_and(|told| told.complete && told.behind_since.is_none()) {
-            self.forget_asked(index, |at| now.since(at) >= patience);
-        }
-        heed
-    }
-
-    fn compare_of(
-        &mut self,
-        index: Index,
-        beat: &InterestBeat,
-        now: MonoTime,
-        patience: Duration,
-        most: usize,
-    ) -> Heed {
         let known = self.by_user.len();
         let Some(told) = self.told.get_mut(index as usize) else { return Heed::Fine };
         if beat.users == 0 && (!told.complete || beat.seq > told.seq) {
@@ -191,40 +170,14 @@ impl Interests {
         if differs { Heed::Differs } else { Heed::Fine }
     }
 
-    /// A gateway asks for users, and has said before whom of them it watches. That may be lost, and numbers would move on
-    /// there over what is for it: whoever it has not named is sent to it too, until its beat tells that nothing is missing.
-    pub(crate) fn note_asked(
-        &mut self,
-        origin: &Origin,
-        users: &[UserKey],
-        now: MonoTime,
-        most: usize,
-    ) -> Heed {
-        let Some(index) = self.names.get(&origin.gateway).copied() else { return Heed::Fine };
-        let Some(told) = self.told.get_mut(index as usize) else { return Heed::Fine };
-        if !told.complete || origin.incarnation < told.incarnation {
-            return Heed::Fine;
-        }
-        let has = |of: &HashMap<UserKey, Vec<Index>>, key| of.get(key).is_some_and(|of| of.contains(&index));
-        for key in users {
-            if !has(&self.by_user, key) && !has(&self.asked, key) {
-                self.asked.entry(*key).or_default().push(index);
-                told.asked.push((now, *key));
-            }
-        }
-        told.complete = origin.incarnation == told.incarnation && told.asked.len() <= most;
+    /// R4: a gateway asks for users, and had stated this much before. What of that has not come was lost, and numbers
+    /// would move on there over what is for it.
+    pub(crate) fn rests_on(&mut self, origin: &Origin, seq: Option<u64>) -> Heed {
+        let told = self.names.get(&origin.gateway).and_then(|index| self.told.get_mut(*index as usize));
+        let Some(told) = told.filter(|told| told.complete) else { return Heed::Fine };
+        let same = origin.incarnation == told.incarnation && seq.is_none_or(|seq| seq <= told.seq);
+        told.complete = same || origin.incarnation < told.incarnation;
         if told.complete { Heed::Fine } else { Heed::Ask }
-    }
-
-    fn forget_asked(&mut self, index: Index, over: impl Fn(MonoTime) -> bool) {
-        let Some(told) = self.told.get_mut(index as usize) else { return };
-        for (_, key) in told.asked.extract_if(.., |(at, _)| over(*at)) {
-            let Some(gateways) = self.asked.get_mut(&key) else { continue };
-            gateways.retain(|known| *known != index);
-            if gateways.is_empty() {
-                self.asked.remove(&key);
-            }
-        }
     }
 
     /// Whether to ask this gateway for its whole now: one question at a time, again after `patience`.
@@ -248,7 +201,6 @@ impl Interests {
     pub(crate) fn forget(&mut self, gateway: &GatewayId) {
         if let Some(index) = self.names.remove(gateway) {
             self.take_away(index);
-            self.forget_asked(index, |_| true);
             self.told.remove(index as usize);
         }
     }
@@ -269,11 +221,7 @@ impl Interests {
     pub(crate) fn sort(&mut self, entries: &[Entry], last: u64) -> Vec<(GatewayId, u64, Vec<Entry>)> {
         let mut lots: BTreeMap<Index, Vec<Entry>> = BTreeMap::new();
         for entry in entries {
-            let said = self.by_user.get(&entry.key).into_iter().flatten();
-            let asked = self.asked.get(&entry.key).into_iter().flatten();
-            let only =
-                |index: &&Index| !self.by_user.get(&entry.key).is_some_and(|said| said.contains(*index));
-            for index in said.chain(asked.filter(only)) {
+            for index in self.by_user.get(&entry.key).into_iter().flatten() {
                 lots.entry(*index).or_default().push(entry.clone());
             }
         }

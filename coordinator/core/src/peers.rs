@@ -113,6 +113,7 @@ mod tests {
             number: 1,
             clock: 0,
             ready,
+            mourning_ms: 0,
             owned: Vec::new(),
         }
     }

@@ -53,19 +53,6 @@ impl Coordinator {
         self.heed(heed, &origin, partition, now.mono, out);
     }
 
-    /// A gateway asks, and may have said for whom it watches in words that were lost.
-    pub(crate) fn on_pull(&mut self, pull: Pull, now: MonoTime, out: &mut Vec<Output>) {
-        let (partition, most) = (pull.partition, self.config.max_watched_per_partition);
-        let Some(state) = self.ownership.owned(partition) else { return };
-        if self.by_user && state.interests.note_asked(&pull.origin, &pull.users, now, most) != Heed::Fine {
-            self.heed(Heed::Ask, &pull.origin, partition, now, out);
-        }
-        let sure_at = Some(self.sure_at).filter(|_| self.frozen);
-        if let Some(state) = self.ownership.owned(partition) {
-            state.answer_pull(&self.id, pull, sure_at, now, out);
-        }
-    }
-
     /// R4: what a gateway's beat says it has stated.
     pub(crate) fn compare_interests(&mut self, beat: &GatewayBeat, now: MonoTime, out: &mut Vec<Output>) {
         if !self.by_user {
@@ -80,6 +67,13 @@ impl Coordinator {
             let heed = state.interests.compare(&beat.origin, interest, now, patience, most);
             self.heed(heed, &beat.origin, interest.partition, now, out);
         }
+    }
+
+    /// R4: what a pull says was stated before it.
+    pub(crate) fn note_pull(&mut self, pull: &Pull, now: MonoTime, out: &mut Vec<Output>) {
+        let Some(state) = self.ownership.owned(pull.partition) else { return };
+        let heed = state.interests.rests_on(&pull.origin, pull.interest);
+        self.heed(heed, &pull.origin, pull.partition, now, out);
     }
 
     fn heed(

@@ -136,10 +136,10 @@ impl Coordinator {
 
     /// Asks every gateway known for a partition that was just claimed.
     pub(crate) fn greet(&mut self, partition: Partition, now: Now, out: &mut Vec<Output>) {
-        let mourned_until = self.gateways.mourned_until;
+        let grieved_until = self.gateways.grieved_until();
         self.resyncs.claimed(partition);
         let Some(state) = self.ownership.owned(partition) else { return };
-        state.hold_until = state.hold_until.max(mourned_until);
+        state.hold_until = state.hold_until.max(grieved_until);
         let origins: Vec<Origin> = self.gateways.origins().collect();
         for origin in origins {
             self.ask(&origin, partition, now.mono, out);

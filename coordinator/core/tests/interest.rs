@@ -150,32 +150,27 @@ fn a_lost_last_message_of_interest_is_found_by_the_beat() {
     assert_eq!(asked(&mut world), ["g2"]);
 }
 
-fn pull(world: &World, gateway: usize, users: &[UserKey]) -> Input {
+/// A question of a gateway, which says up to which number it has stated whom it watches.
+fn pull(world: &World, gateway: usize, interest: Option<u64>, users: &[UserKey]) -> Input {
     let (origin, users) = (world.gateways[gateway].origin.clone(), users.to_vec());
-    Input::Up(Up::Pull(Pull { origin, partition: PARTITION, request: 7, users }))
+    Input::Up(Up::Pull(Pull { origin, partition: PARTITION, request: 7, interest, users }))
 }
 
 #[test]
-fn who_was_asked_for_is_sent_until_a_beat_tells_that_no_word_about_it_was_lost() {
+fn a_pull_that_rests_on_interest_never_heard_is_a_gap_at_once() {
     let mut world = world(|_| {});
     told(&mut world);
-    let (bob, eve) = (key(&world, "bob"), key(&world, "eve"));
-    // That the second gateway watches eve from now on was lost, and its beats are late.
-    world.handle(pull(&world, 1, &[bob, eve]));
-    world.out.clear();
+    let eve = key(&world, "eve");
+    world.handle(pull(&world, 1, None, &[eve]));
+    world.handle(pull(&world, 1, Some(1), &[eve]));
+    assert_eq!((asked(&mut world), world.core.stats().selective), (vec![], 1), "all of it was heard");
+    // That the second gateway watches eve from now on was lost, and so are its beats.
+    world.handle(pull(&world, 1, Some(2), &[eve]));
+    assert_eq!(asked(&mut world), ["g2"]);
     world.open(0, 2, "eve", Activity::Active);
-    assert_eq!(deltas(&mut world), [("g2".to_owned(), 1, 2)], "it would take the numbers for all there is");
-    world.handle(beat(&world, 1, 2, &[bob, eve]));
-    world.activity(0, 2, Activity::Idle);
-    world.advance_ms(50);
-    assert_eq!(deltas(&mut world), [("g2".to_owned(), 2, 3)], "more was said than has come");
-    world.handle(interest(&world, 1, 2, InterestBody::Changes(vec![])));
-    world.advance_ms(150);
-    world.handle(beat(&world, 1, 2, &[bob]));
-    world.out.clear();
-    world.activity(0, 2, Activity::Active);
-    assert_eq!(deltas(&mut world), [], "it had only asked");
-    assert_eq!(world.core.stats().selective, 1);
+    assert_eq!(deltas(&mut world), [("all".to_owned(), 1, 2)], "it would take the numbers for all there is");
+    world.handle(pull(&world, 1, Some(2), &[eve]));
+    assert_eq!(asked(&mut world), [""; 0], "one question at a time");
 }
 
 #[test]
@@ -183,27 +178,14 @@ fn a_later_life_that_asks_is_not_sent_what_an_earlier_one_watched() {
     let mut world = world(|_| {});
     told(&mut world);
     let (bob, eve) = (key(&world, "bob"), key(&world, "eve"));
-    let earlier = pull(&world, 1, &[eve]);
+    let earlier = pull(&world, 1, Some(1), &[eve]);
     world.gateways[1].reborn();
     world.gateways[1].beats = false;
-    world.handle(pull(&world, 1, &[bob, eve]));
+    world.handle(pull(&world, 1, None, &[bob, eve]));
     world.handle(earlier);
     assert_eq!(asked(&mut world), ["g2"]);
     world.open(0, 2, "eve", Activity::Active);
     assert_eq!(deltas(&mut world), [("all".to_owned(), 1, 2)]);
-}
-
-#[test]
-fn one_user_more_asked_for_than_the_limit_and_everything_goes_to_everybody() {
-    let mut world = world(|config| config.max_watched_per_partition = 2);
-    told(&mut world);
-    let keys: Vec<UserKey> = ["bob", "eve", "kim", "joe"].map(|name| key(&world, name)).to_vec();
-    world.handle(pull(&world, 1, &keys[..3]));
-    assert_eq!((asked(&mut world), world.core.stats().selective), (vec![], 1));
-    world.handle(pull(&world, 1, &keys));
-    assert_eq!((asked(&mut world), world.core.stats().selective), (vec!["g2".to_owned()], 0));
-    world.handle(pull(&world, 1, &keys));
-    assert_eq!(asked(&mut world), [""; 0], "one question at a time");
 }
 
 #[test]

@@ -154,3 +154,38 @@ fn a_partition_claimed_after_a_gateway_left_waits_for_those_who_may_be_on_their_
     world.advance_ms(6_000);
     assert!(world.settled());
 }
+
+/// A partition changes hands to a coordinator that did not listen yet when a gateway died, `mourning_ms` before that is
+/// over.
+fn taken_over_in_mourning(mourning_ms: u64) -> World {
+    let mut world = World::fresh(|_| {});
+    world.add_gateway("g1");
+    let epoch = herenow_protocol::Epoch { counter: 7, nonce: 1 };
+    for number in 1..=24 {
+        world.peer_beat("other", number, false, Some(epoch));
+        world.advance_ms(250);
+    }
+    assert!(!world.owns());
+    world.peer_mourns("other", 25, mourning_ms);
+    world.advance_ms(500);
+    assert!(world.owns(), "{:?}", world.core.stats());
+    world
+}
+
+#[test]
+fn who_takes_over_waits_for_sessions_of_gateways_that_only_others_knew() {
+    assert!(taken_over_in_mourning(0).settled(), "nothing to wait for");
+    let mut world = taken_over_in_mourning(9_000);
+    world.advance_ms(8_000);
+    assert!(!world.settled());
+    world.advance_ms(1_000);
+    assert!(world.settled());
+}
+
+#[test]
+fn nobody_makes_another_wait_for_longer_than_a_grace_can_be() {
+    let mut world = taken_over_in_mourning(u64::MAX);
+    world.advance(world.config.grace_max);
+    world.advance_ms(500);
+    assert!(world.settled());
+}

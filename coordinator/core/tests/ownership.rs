@@ -399,7 +399,15 @@ fn a_process_that_stood_still_trusts_only_a_beat_that_it_sends_afterwards() {
         by_user: false,
     }];
     let (id, incarnation) = (process("me"), Incarnation(1));
-    world.handle(Input::Beat(CoordinatorBeat { id, incarnation, number, clock: 0, ready: true, owned }));
+    world.handle(Input::Beat(CoordinatorBeat {
+        id,
+        incarnation,
+        number,
+        clock: 0,
+        ready: true,
+        mourning_ms: 0,
+        owned,
+    }));
     assert!(world.core.stats().isolated);
     assert_eq!(world.core.stats().stalls, 1);
     let mut out = Vec::new();

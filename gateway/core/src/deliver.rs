@@ -242,9 +242,12 @@ impl Gateway {
     /// user being online. Of no other status can a gateway be sure: a device elsewhere may be active by now.
     pub(crate) fn trust(&self, partition: Partition, known: &Known, key: UserKey, now: Now) -> Freshness {
         let Some(view) = self.views.get(partition.index()) else { return Freshness::Unknown };
+        let doubted = known.doubted && view.is_doubted(known.is_negative());
         let freshness = view.freshness(now.mono, &self.config);
+        let freshness = if doubted && freshness == Freshness::Fresh { Freshness::Stale } else { freshness };
         let stated = view.is_settled() || !known.is_negative();
-        let current = known.epoch == view.epoch && stated && view.is_caught_up(now.mono, &self.config);
+        let current =
+            !doubted && known.epoch == view.epoch && stated && view.is_caught_up(now.mono, &self.config);
         if current || self.is_vouched(known, key) { Freshness::Fresh } else { freshness }
     }
 

@@ -83,6 +83,13 @@ impl Gateway {
         self.statements.get(partition.index()).is_some_and(|told| told.unstated)
     }
 
+    /// The number of the last statement to the owner of this epoch.
+    pub(crate) fn stated(&self, partition: Partition) -> Option<u64> {
+        let told = self.statements.get(partition.index())?;
+        let whole = told.epoch != Epoch::NONE && !told.unstated;
+        (whole && told.epoch == self.epoch(partition)).then_some(told.seq)
+    }
+
     /// States all of it, if that is to be done.
     pub(crate) fn state_anew(&mut self, partition: Partition, out: &mut Vec<Output>) {
         let told = self.statements.get_mut(partition.index());

@@ -155,9 +155,13 @@ impl Gateway {
         pull.listed.extend(snapshot.entries.iter().map(|entry| entry.key));
         let Snapshot { request: number, n, settled, as_of, clock, last, .. } = snapshot;
         pull.clock = clock;
+        if let Some(view) = self.views.get_mut(partition.index()).filter(|_| as_of.is_some()) {
+            view.doubted_at = Some(now.mono);
+        }
         for entry in snapshot.entries {
             let key = entry.key;
-            let answer = Answer { known: Known::new(snapshot.epoch, entry), as_of };
+            let known = Known { doubted: as_of.is_some(), ..Known::new(snapshot.epoch, entry) };
+            let answer = Answer { known, as_of };
             self.learn_answer(request, partition, key, answer, now, out);
         }
         if last && whole {
@@ -199,7 +203,10 @@ impl Gateway {
             pull.users.iter().filter(|key| !pull.listed.contains(*key)).copied().collect();
         if settled {
             for key in unlisted {
-                let answer = Answer { known: Known::never_seen(pull.epoch), as_of };
+                let answer = Answer {
+                    known: Known { doubted: as_of.is_some(), ..Known::never_seen(pull.epoch) },
+                    as_of,
+                };
                 self.learn_answer(pull.request, pull.partition, key, answer, now, out);
             }
         } else if pull.request.is_some() && !unlisted.is_empty() {
@@ -268,7 +275,8 @@ impl Gateway {
         let (partition, users) = (pull.partition, pull.users.clone());
         // Who is asked for is watched from now on: said before, nothing can change unheard in between.
         self.flush_urgent_interest(out);
-        let message = Pull { origin, partition, request: number, users };
+        let interest = self.stated(partition);
+        let message = Pull { origin, partition, request: number, interest, users };
         self.stats.pulls += 1;
         out.push(Output::Up(Up::Pull(message)));
         self.pending.at(due, Due::Pull(number));

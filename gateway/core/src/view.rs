@@ -48,6 +48,8 @@ pub(crate) struct View {
     pub(crate) floor: Option<u64>,
     /// Somebody was asked for in vain since that pull began.
     missed: bool,
+    /// When the owner last answered in doubt.
+    pub(crate) doubted_at: Option<MonoTime>,
     /// When it last had all that the owner had published.
     caught_up_at: Option<MonoTime>,
     /// That owner had settled, and has not doubted since: what it said of who is absent stands.
@@ -224,6 +226,13 @@ impl View {
         self.synced && self.settled && self.pulling.is_none() && self.is_caught_up(now, config)
     }
 
+    /// Whether a value that was said in doubt rests on nothing that was said since: of who is absent, by an owner that
+    /// has settled.
+    pub(crate) fn is_doubted(&self, negative: bool) -> bool {
+        let sure = if negative { self.confirmed_at } else { self.caught_up_at };
+        self.doubted_at.is_some_and(|at| sure.is_none_or(|sure| sure <= at))
+    }
+
     /// Whether its owner vouches for more than who is there: it has settled, and does not doubt it.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled && self.vouched
@@ -242,7 +251,7 @@ impl View {
         // What an earlier epoch left behind, and an owner that has not settled has not said anew, rests on nothing.
         let anew = level == Level::CaughtUp && epoch != self.epoch;
         let worse = level < before || anew;
-        let better = self.told_worse && (level > before || level == Level::Fresh);
+        let better = self.told_worse && (level > before || level == Level::Fresh && !self.is_doubted(true));
         if better {
             self.told_worse = false;
         }

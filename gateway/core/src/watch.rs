@@ -17,16 +17,18 @@ pub(crate) struct Known {
     pub(crate) public: Shown,
     /// What the user itself sees, where it differs.
     pub(crate) own: Option<Shown>,
+    /// It was said in doubt: what the owner was sure of before says nothing of it.
+    pub(crate) doubted: bool,
 }
 
 impl Known {
     pub(crate) fn new(epoch: Epoch, entry: Entry) -> Self {
-        Self { epoch, public: entry.public, own: entry.own }
+        Self { epoch, public: entry.public, own: entry.own, doubted: false }
     }
 
     /// Nobody ever saw the user, in this epoch.
     pub(crate) const fn never_seen(epoch: Epoch) -> Self {
-        Self { epoch, public: Shown::never_seen(), own: None }
+        Self { epoch, public: Shown::never_seen(), own: None, doubted: false }
     }
 
     /// The number of the value: the later of what everybody and what the user itself sees.

@@ -92,6 +92,11 @@ fn a_user_watched_anew_is_stated_before_it_is_asked_for() {
     world.out.clear();
     let eve = key(&world, "eve");
     world.frame(0, support::watch(2, &["eve"]));
+    let pulls = world.out.iter().filter_map(|output| match output {
+        Output::Up(Up::Pull(pull)) => Some(pull.interest),
+        _ => None,
+    });
+    assert_eq!(pulls.collect::<Vec<_>>(), [Some(2)], "and the question says what comes before it");
     assert_eq!(stated(&mut world), [(2, Some(InterestBody::Changes(vec![(eve, true)]))), (0, None)]);
     world.open(1, "zoe");
     world.frame(1, support::watch(3, &["eve"]));

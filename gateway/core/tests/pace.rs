@@ -111,6 +111,7 @@ impl World {
             number: 1,
             clock: 0,
             ready: true,
+            mourning_ms: 0,
             owned: partitions().into_iter().map(owned).collect(),
         };
         self.handle(Input::Beat(beat));

@@ -404,6 +404,35 @@ fn an_owner_in_doubt_makes_nothing_fresh_but_who_is_active_here() {
 }
 
 #[test]
+fn what_an_owner_answers_in_doubt_is_not_made_certain_by_what_it_was_sure_of_before() {
+    let mut world = watching(&[("bob", Status::Online)]);
+    for (name, status) in [("dan", Status::Online), ("eve", Status::Idle)] {
+        let entry = world.owner.entry(world.key(name), status, None);
+        world.owner.users.insert(entry.key, entry);
+    }
+    world.beat();
+    world.advance_ms(400);
+    (world.owner.settled, world.owner.sure_at) = (false, Some(world.wall(0)));
+    world.frame(0, support::watch(2, &["dan", "eve"]));
+    world.advance_ms(300);
+    let dated = |told: &[Presence]| told.iter().map(|p| (p.status, p.as_of.is_some())).collect::<Vec<_>>();
+    let told = world.snapshot(0, 2).unwrap();
+    assert_eq!(dated(&told), [(Status::Online, true), (Status::Idle, true)]);
+    assert!(world.told(0).iter().all(|p| p.user_id.as_str() != "bob"), "of bob it was sure a moment ago");
+    world.owner.sure_at = None;
+    world.frame(0, support::watch(3, &["dan", "eve"]));
+    world.advance_ms(300);
+    assert_eq!(dated(&world.snapshot(0, 3).unwrap()), [(Status::Online, false), (Status::Idle, true)]);
+    world.owner.settled = true;
+    world.advance_ms(700);
+    let told = world.told(0);
+    for name in ["dan", "eve"] {
+        let last = told.iter().rfind(|p| p.user_id.as_str() == name);
+        assert_eq!(last.map(|p| p.as_of), Some(None), "{name}");
+    }
+}
+
+#[test]
 fn who_was_asked_for_in_vain_while_an_owner_doubted_is_asked_for_when_it_has_settled_again() {
     let mut world = watching(&[("bob", Status::Online)]);
     world.owner.settled = false;

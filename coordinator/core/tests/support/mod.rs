@@ -257,7 +257,15 @@ impl World {
         });
         let owned = owned.into_iter().collect();
         let (id, incarnation) = (process(name), Incarnation(1));
-        let beat = CoordinatorBeat { id, incarnation, number, clock: self.ms, ready, owned };
+        let beat = CoordinatorBeat { id, incarnation, number, clock: self.ms, ready, mourning_ms: 0, owned };
+        self.handle(Input::Beat(beat));
+    }
+
+    /// A coordinator that owns nothing any more says for how long sessions of gateways it knew may be in grace.
+    pub fn peer_mourns(&mut self, name: &str, number: u64, mourning_ms: u64) {
+        let (id, incarnation, clock) = (process(name), Incarnation(1), self.ms);
+        let owned = Vec::new();
+        let beat = CoordinatorBeat { id, incarnation, number, clock, ready: false, mourning_ms, owned };
         self.handle(Input::Beat(beat));
     }
 
@@ -346,7 +354,7 @@ impl World {
     pub fn pull_keys(&mut self, users: Vec<UserKey>) -> Vec<Snapshot> {
         self.requests += 1;
         let origin = self.gateways[0].origin.clone();
-        let pull = Pull { origin, partition: PARTITION, request: self.requests, users };
+        let pull = Pull { origin, partition: PARTITION, request: self.requests, interest: None, users };
         let before = self.out.len();
         self.handle(Input::Up(Up::Pull(pull)));
         let pages = self.out.iter().skip(before).filter_map(|output| match output {

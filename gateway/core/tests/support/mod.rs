@@ -405,6 +405,7 @@ impl Owner {
             number: self.beat_number,
             clock: self.clock,
             ready: true,
+            mourning_ms: 0,
             owned,
         }
     }
