@@ -237,7 +237,7 @@ pub(crate) const RULES: &[Rule] = &[
         edits: &[edit(
             "coordinator/core/src/partition.rs",
             "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {",
-            "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {\n        self.welcome_back(record.key, &record.device);",
+            "    fn open(&mut self, origin: &Origin, record: SessionRecord, now: Now, config: &Config) {\n        self.welcome_back(record.key, &record.device, now.mono);",
         )],
     },
     Rule {

@@ -107,7 +107,7 @@ impl PartitionState {
         match change {
             SessionChange::Opened(record) => {
                 let key = record.key;
-                self.welcome_back(key, &record.device);
+                self.welcome_back(key, &record.device, now.mono);
                 self.open(origin, record, now, config);
                 self.evaluate(key, Cause::Connected, now, config);
             }
@@ -119,7 +119,7 @@ impl PartitionState {
                 self.evaluate(key, Cause::Activity, now, config);
             }
             SessionChange::Closed { number, key, how } => {
-                let cause = self.close(origin, number, key, how, grace);
+                let cause = self.close(origin, (number, key), how, grace, now.mono, config);
                 self.evaluate(key, cause, now, config);
             }
         }
@@ -150,7 +150,7 @@ impl PartitionState {
         }
         self.heard_of(origin, accounted.iter().max().copied().unwrap_or_default());
         for (number, key) in known.sessions.into_iter().filter(|(number, _)| !accounted.contains(number)) {
-            self.lose(origin, number, key, grace);
+            self.lose(origin, (number, key), grace, now.mono, config);
             self.evaluate(key, Cause::GraceOver, now, config);
         }
         for record in whole.sessions {
@@ -186,7 +186,8 @@ impl PartitionState {
         let held =
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
         if held && known.sessions.contains_key(&number) {
-            self.lose(origin, number, key, until);
+            let lost_at = now.mono.as_millis().saturating_sub(ended.ago_ms);
+            self.lose(origin, (number, key), until, MonoTime::from_millis(lost_at), config);
         } else if held {
             self.prolong(origin, number, key, until);
         } else if !held && until > now.mono && (!self.settled || number > known.newest) {
@@ -206,18 +207,18 @@ impl PartitionState {
             self.unconfirmed.insert(origin.gateway.clone(), grace);
         }
         for (number, key) in stream.map(|stream| stream.sessions).unwrap_or_default() {
-            self.lose(origin, number, key, grace);
+            self.lose(origin, (number, key), grace, now.mono, config);
             self.evaluate(key, Cause::GraceOver, now, config);
         }
     }
 
     /// The device has come back: its lost session has been waiting for this. Only a session that opens now says so;
-    /// one that a sync tells of may be older than the loss.
-    fn welcome_back(&mut self, key: UserKey, device: &DeviceId) {
+    /// one that a sync tells of may be older than the loss. Of a loss that is still under way it is noted.
+    fn welcome_back(&mut self, key: UserKey, device: &DeviceId, now: MonoTime) {
         if let Some(user) = self.users.get_mut(&key) {
-            let waiting =
-                |s: &Session| matches!(s.lease, Lease::Grace(_)) && s.device.as_ref() == Some(device);
-            user.sessions.retain(|session| !waiting(session));
+            let same = |session: &Session| session.device.as_ref() == Some(device);
+            user.sessions.retain(|session| session.is_live() || !same(session));
+            user.sessions.iter_mut().filter(|s| same(s)).for_each(|s| s.followed = Some(now));
         }
     }
 
@@ -227,35 +228,50 @@ impl PartitionState {
         stream.newest = stream.newest.max(record.number);
         self.make_room(config.max_users_per_partition, record.key);
         let user = self.users.entry(record.key).or_insert_with(|| User::new(record.user.clone()));
+        let before = user.sessions.iter().find(|session| session.is(origin, record.number));
+        let followed = before.and_then(|session| session.followed);
         user.sessions.retain(|session| session.counts(now.mono) && !session.is(origin, record.number));
         if user.sessions.len() >= config.max_sessions_per_user {
             user.drop_least();
         }
-        user.sessions.push(session(origin, record, Lease::Live));
+        user.sessions.push(Session { followed, ..session(origin, record, Lease::Live) });
     }
 
     fn close(
         &mut self,
         origin: &Origin,
-        number: SessionNumber,
-        key: UserKey,
+        (number, key): (SessionNumber, UserKey),
         how: Ending,
         grace: MonoTime,
+        now: MonoTime,
+        config: &Config,
     ) -> Cause {
         if let Some(stream) = self.streams.get_mut(&origin.gateway) {
             stream.sessions.remove(&number);
         }
         if how.is_waited_for() {
-            self.lose(origin, number, key, grace);
+            self.lose(origin, (number, key), grace, now, config);
         } else if let Some(user) = self.users.get_mut(&key) {
             user.sessions.retain(|session| !session.is(origin, number));
         }
         ended_cause(how)
     }
 
-    fn lose(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, grace: MonoTime) {
-        if let Some(session) = self.session(origin, number, key) {
-            session.lease = Lease::Grace(grace);
+    /// A session was lost at `at`. What two gateways say comes in any order: where its device has opened another one since,
+    /// or so shortly before that the loss may be what is late, it has come back already.
+    fn lose(
+        &mut self,
+        origin: &Origin,
+        (number, key): (SessionNumber, UserKey),
+        grace: MonoTime,
+        at: MonoTime,
+        config: &Config,
+    ) {
+        let Some(session) = self.session(origin, number, key) else { return };
+        session.lease = Lease::Grace(grace);
+        let back = session.followed.is_some_and(|opened| at <= opened.after(config.gateway_stale));
+        if back && let Some(user) = self.users.get_mut(&key) {
+            user.sessions.retain(|session| !session.is(origin, number));
         }
     }
 
@@ -422,6 +438,7 @@ fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {
         activity: record.activity,
         since: record.since,
         lease,
+        followed: None,
     }
 }
 

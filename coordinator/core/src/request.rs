@@ -273,6 +273,7 @@ fn virtual_session(holder: Holder, now: Now, until: MonoTime) -> Session {
         activity: Activity::Active,
         since: now.wall,
         lease: Lease::Virtual(until),
+        followed: None,
     }
 }
 

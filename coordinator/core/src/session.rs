@@ -37,6 +37,8 @@ pub struct Session {
     pub since: WallTime,
     /// Until when it counts.
     pub lease: Lease,
+    /// When its device was last heard to open another one.
+    pub followed: Option<MonoTime>,
 }
 
 impl Session {
@@ -87,6 +89,7 @@ pub(crate) mod testing {
             activity,
             since: WallTime::from_millis(0),
             lease: Lease::Live,
+            followed: None,
         }
     }
 }

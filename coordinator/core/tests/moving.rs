@@ -46,6 +46,53 @@ fn a_session_that_moves_counts_for_the_whole_window_as_it_was() {
     assert_eq!(world.status("bob"), Status::Idle);
 }
 
+/// Ana's device opens a session at the second gateway after it lost that at the first, which is heard of later.
+fn come_back_unheard(world: &mut World, how: Ending) -> SessionChange {
+    let lost = world.ended(0, 1, how);
+    world.open_on(1, 1, "ana", "device 0 1", Activity::Active);
+    lost
+}
+
+#[test]
+fn a_device_that_is_heard_to_come_back_before_it_was_lost_is_not_waited_for_once_it_leaves() {
+    for how in [Ending::Moving, Ending::Lost] {
+        let mut world = world();
+        let lost = come_back_unheard(&mut world, how);
+        world.advance_ms(20);
+        world.report(0, vec![lost]);
+        world.advance_ms(3_000);
+        assert_eq!(world.told(), [], "it is there");
+        world.close(1, 1, Ending::Bye);
+        world.advance_ms(50);
+        assert_eq!(world.told(), [Status::Offline], "{how:?}");
+    }
+}
+
+#[test]
+fn a_device_that_came_back_and_left_before_a_sync_tells_that_it_was_lost_is_not_waited_for() {
+    let mut world = world();
+    come_back_unheard(&mut world, Ending::Moving);
+    // The report was lost: only the next beat tells that there was one.
+    world.gateways[0].seq += 1;
+    world.close(1, 1, Ending::Bye);
+    world.advance_ms(1_000);
+    assert_eq!(world.told(), [Status::Offline]);
+}
+
+#[test]
+fn one_of_two_tabs_of_a_device_that_is_lost_later_is_waited_for() {
+    let mut world = world();
+    world.open_on(1, 1, "ana", "device 0 1", Activity::Idle);
+    world.advance_ms(2_100);
+    world.out.clear();
+    world.close(0, 1, Ending::Lost);
+    world.close(1, 1, Ending::Bye);
+    world.advance_ms(9_800);
+    assert_eq!(world.told(), []);
+    world.advance_ms(300);
+    assert_eq!(world.told(), [Status::Offline]);
+}
+
 #[test]
 fn who_moves_is_waited_for_even_where_who_is_lost_is_not() {
     let mut world = World::with(|config| config.grace_period = secs(0));
