@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
-use herenow_coordinator_server::{CoordinatorServer, Discard, Setup, Status, TransitionSink};
+use herenow_coordinator_server::{CoordinatorServer, Discard, Keep, Setup, Status, TransitionSink};
 use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError, Violations};
 use herenow_protocol::{Incarnation, Placement};
+use herenow_store::StatusStore;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::admin::Readiness;
-use crate::config::{BusKind, Config, LoadError, Role};
+use crate::config::{BusKind, Config, LoadError, Role, StoreKind};
 
 /// How long the bus is waited for at the start.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub struct Wiring {
     pub epochs: Arc<dyn EpochStore>,
     /// Where transitions go for keeping.
     pub sink: Box<dyn TransitionSink>,
+    /// Where claims and last seen are kept; `None`: nowhere.
+    pub store: Option<Arc<dyn StatusStore>>,
     /// What the gateway's listener serves beside the contract.
     pub site: Option<axum::Router>,
 }
@@ -47,7 +50,13 @@ impl Wiring {
     /// Within this process, over a bus that the caller keeps too.
     #[must_use]
     pub fn over(bus: LocalBus) -> Self {
-        Self { bus: Arc::new(bus), epochs: Arc::new(LocalEpochs::new()), sink: Box::new(Discard), site: None }
+        Self {
+            bus: Arc::new(bus),
+            epochs: Arc::new(LocalEpochs::new()),
+            sink: Box::new(Discard),
+            store: None,
+            site: None,
+        }
     }
 
     /// Over NATS. Waits until it is connected, at most 30 s.
@@ -58,7 +67,26 @@ impl Wiring {
         let bus = NatsBus::connect(config).await?;
         wait_until_connected(&bus).await?;
         let epochs = Arc::new(bus.epochs());
-        Ok(Self { bus: Arc::new(bus), epochs, sink: Box::new(Discard), site: None })
+        Ok(Self { bus: Arc::new(bus), epochs, sink: Box::new(Discard), store: None, site: None })
+    }
+}
+
+impl Wiring {
+    /// With the store that the configuration names, opened.
+    ///
+    /// # Errors
+    /// It cannot be opened; `store.path` is named, and what to do.
+    pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
+        let (StoreKind::Embedded, Some(path)) = (config.store.kind, &config.store.path) else {
+            if config.plays(Role::Coordinator) {
+                tracing::warn!("claims and last seen are not kept over a restart: see [store]");
+            }
+            return Ok(self);
+        };
+        let opened = herenow_store::Embedded::open(path, &config.placement()?).await;
+        let store = opened.map_err(|error| LoadError::new("store.path", error.to_string()))?;
+        self.store = Some(Arc::new(store));
+        Ok(self)
     }
 }
 
@@ -126,9 +154,10 @@ impl Embedded {
         let placement = config.placement()?;
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
-        let Wiring { bus, epochs, sink, site } = wiring;
+        let Wiring { bus, epochs, sink, store, site } = wiring;
         let coordinator = if config.plays(Role::Coordinator) {
-            let setup = coordinator_setup(&config, &placement, &violations)?;
+            let keep = store.map(|store| Keep { store, config: config.store.keep() });
+            let setup = coordinator_setup(&config, &placement, &violations, keep)?;
             Some(CoordinatorServer::start(setup, Arc::clone(&bus), epochs, sink, &mut registry).await?)
         } else {
             None
@@ -219,6 +248,7 @@ fn coordinator_setup(
     config: &Config,
     placement: &Placement,
     violations: &Violations,
+    keep: Option<Keep>,
 ) -> Result<Setup, StartError> {
     let mut rules = config.coordinator.clone();
     if config.cluster.bus == BusKind::Local {
@@ -233,6 +263,7 @@ fn coordinator_setup(
         placement: placement.clone(),
         seed: random()?,
         violations: violations.clone(),
+        keep,
     })
 }
 

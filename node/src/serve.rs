@@ -24,7 +24,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         BusKind::Local => Wiring::local(),
         BusKind::Nats => Wiring::nats(&config.nats).await?,
     };
-    let mut node = Embedded::start(config, wiring).await?;
+    let mut node = Embedded::start(config.clone(), wiring.with_store(&config).await?).await?;
     let probe = node.probe();
     let admin = Admin::new(node.registry(), move || probe.readiness(), Arc::clone(&bell));
     let (bound, admin) = admin

@@ -146,6 +146,19 @@ fn a_value_of_the_wrong_type_is_refused_with_its_path() {
 }
 
 #[test]
+fn a_store_that_cannot_be_used_is_refused_with_its_key() {
+    let embedded = ("HERENOW__STORE__KIND", "embedded");
+    assert!(load_with(GOOD, &[embedded, ("HERENOW__STORE__PATH", "/var/lib/herenow/store")]).is_ok());
+    assert_eq!(refused(&[embedded]).key, "store.path");
+    assert_eq!(refused(&[("HERENOW__STORE__PATH", "/var/lib/herenow/store")]).key, "store.path");
+    let many = [("HERENOW__CLUSTER__BUS", "nats"), ("HERENOW__NODE__NAME", "one")];
+    assert!(load_with(GOOD, &many).is_ok());
+    assert_eq!(refused(&[many[0], many[1], embedded, ("HERENOW__STORE__PATH", "/x")]).key, "store.kind");
+    assert_eq!(refused(&[("HERENOW__STORE__MAX_WAITING", "0")]).key, "store.max_waiting");
+    assert_eq!(refused(&[("HERENOW__STORE__INTERVAL", "2min")]).key, "store.interval");
+}
+
+#[test]
 fn nothing_secret_has_a_default() {
     let (cluster, auth) = GOOD.split_at(GOOD.find("[gateway.auth]").unwrap());
     assert_eq!(key_at_fault(auth), "cluster.secret");
@@ -295,7 +308,7 @@ fn the_example_shows_the_defaults() {
     assert!(all.gateway().unwrap().tls.is_some());
     assert_eq!(all.nats.user.as_deref(), Some("herenow"));
     all.nats = herenow_bus::NatsConfig { user: None, password_file: None, ..all.nats };
-    all.node.name = None;
+    (all.node.name, all.store.path) = (None, None);
     if let Some(gateway) = &mut all.gateway {
         gateway.tls = None;
     }

@@ -102,6 +102,11 @@ impl Client {
         held.map_or(shown.version, |held| held.version)
     }
 
+    /// Whether it is connected, and runs.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.link != Link::Away && !self.mute
+    }
+
     /// Draws what the person does next.
     pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Step {
         if self.sdk.is_none() {

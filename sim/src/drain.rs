@@ -26,6 +26,7 @@ impl Fault {
             | Self::Sever(..)
             | Self::ArbiterOut(_)
             | Self::ArbiterUnsure(_)
+            | Self::StoreOut(_)
             | Self::ArbiterLosesTail
             | Self::Shuffle(_)
             | Self::Standstill(_)

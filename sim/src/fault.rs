@@ -34,6 +34,8 @@ pub struct Profile {
     pub quiet_ms: u64,
     /// Whether people and backends claim statuses. Then no coordinator dies, since nothing keeps claims beyond it.
     pub claims: bool,
+    /// Whether there is a store, and people whose words it keeps. Statuses are not claimed then.
+    pub keeps: bool,
     /// Breaks the cluster on purpose, to try the simulation itself: once the storm begins no sync arrives.
     pub syncs_lost: bool,
 }
@@ -50,6 +52,7 @@ impl Profile {
             storm_ms: 60_000,
             quiet_ms: 60_000,
             claims: false,
+            keeps: false,
             syncs_lost: false,
         }
     }
@@ -60,12 +63,18 @@ impl Profile {
         Self { faults: 0, ..Self::normal() }
     }
 
+    /// The normal world with a store, which is slow and away at times.
+    #[must_use]
+    pub const fn keeping() -> Self {
+        Self { keeps: true, ..Self::normal() }
+    }
+
     /// Some worlds have one coordinator: whatever it makes of a fault, nobody takes over from it. In most of them
     /// statuses are claimed.
     pub(crate) fn vary(self, rng: &mut ChaCha8Rng) -> Self {
         let lone = rng.random_bool(0.3);
         let coordinators = if lone { 1 } else { self.coordinators };
-        Self { coordinators, claims: lone && rng.random_bool(0.6), ..self }
+        Self { coordinators, claims: lone && rng.random_bool(0.6) && !self.keeps, ..self }
     }
 }
 
@@ -82,6 +91,8 @@ pub enum Fault {
     Loss(f64, u64),
     /// The arbiter does not answer for so long.
     ArbiterOut(u64),
+    /// The store neither reads nor writes for so long.
+    StoreOut(u64),
     /// The arbiter forgets its last writes.
     ArbiterLosesTail,
     /// kill -9, and it never comes back.
@@ -116,6 +127,7 @@ impl fmt::Display for Fault {
             Self::Cut(node, out, inward, span) => write!(f, "cut {node} {out} {inward} {span}"),
             Self::Loss(share, span) => write!(f, "loss {share} {span}"),
             Self::ArbiterOut(span) => write!(f, "arbiter-out {span}"),
+            Self::StoreOut(span) => write!(f, "store-out {span}"),
             Self::ArbiterLosesTail => write!(f, "arbiter-loses-tail"),
             Self::Die(node) => write!(f, "die {node}"),
             Self::Drain(node, window, span) => write!(f, "drain {node} {window} {span}"),
@@ -145,6 +157,7 @@ impl FromStr for Fault {
             }
             ["loss", share, span] => Self::Loss(probability(share)?, span.parse()?),
             ["arbiter-out", span] => Self::ArbiterOut(span.parse()?),
+            ["store-out", span] => Self::StoreOut(span.parse()?),
             ["arbiter-loses-tail"] => Self::ArbiterLosesTail,
             ["die", node] => Self::Die(node.parse()?),
             ["drain", node, window, span] => Self::Drain(node.parse()?, window.parse()?, span.parse()?),
@@ -194,6 +207,7 @@ impl Fault {
             | Self::Shuffle(_)
             | Self::Standstill(_)
             | Self::StandstillOnBeat(_) => false,
+            Self::StoreOut(_) => true,
         }
     }
 
@@ -212,6 +226,7 @@ impl Fault {
             Self::Loss(..)
             | Self::ArbiterOut(_)
             | Self::ArbiterUnsure(_)
+            | Self::StoreOut(_)
             | Self::ArbiterLosesTail
             | Self::Rush(..)
             | Self::Shuffle(_)
@@ -246,6 +261,10 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
     }
     if profile.faults > 0 && rng.random_bool(0.15) {
         sleep_on_beat(profile, start, rng, &mut faults);
+    }
+    if profile.keeps && profile.faults > 0 && rng.random_bool(0.4) {
+        let span = rng.random_range(1_000..20_000);
+        faults.push((start + rng.random_range(0..profile.storm_ms), Fault::StoreOut(span)));
     }
     if profile.claims {
         faults.retain(|(_, fault)| !fault.may_lose_claims());

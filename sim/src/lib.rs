@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod drain;
 mod fault;
+mod keep;
 mod ledger;
 mod minimise;
 mod net;

@@ -22,11 +22,14 @@ struct Arguments {
     #[arg(long, conflicts_with = "one")]
     stop: bool,
     /// Of these, runs only those in whose worlds statuses are claimed.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keeps")]
     claims: bool,
     /// Runs this one seed.
     #[arg(long, group = "one", conflicts_with_all = ["seeds", "from", "claims"])]
     seed: Option<u64>,
+    /// Worlds with a store.
+    #[arg(long)]
+    keeps: bool,
     /// Runs the one run that this file describes, as --minimise prints it.
     #[arg(long, group = "one", conflicts_with_all = ["seeds", "from", "claims"])]
     faults: Option<PathBuf>,
@@ -40,14 +43,15 @@ struct Arguments {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    let profile = if arguments.keeps { Profile::keeping() } else { Profile::normal() };
     let one = match (&arguments.faults, arguments.seed) {
         (Some(path), _) => Some(read(path)?),
-        (None, seed) => seed.map(|seed| Plan::draw(seed, Profile::normal())),
+        (None, seed) => seed.map(|seed| Plan::draw(seed, profile)),
     };
     let well = match one {
         Some(plan) if arguments.minimise => shrink(&plan),
         Some(plan) => run_one(&plan, arguments.trace.as_deref())?,
-        None => run_many(&arguments),
+        None => run_many(&arguments, profile),
     };
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,11 +87,11 @@ fn run_one(plan: &Plan, trace: Option<&Path>) -> anyhow::Result<bool> {
     Ok(sum.broken == 0)
 }
 
-fn run_many(arguments: &Arguments) -> bool {
+fn run_many(arguments: &Arguments, profile: Profile) -> bool {
     let Arguments { from, seeds, stop, claims, .. } = *arguments;
     let mut sum = Sum::default();
     for seed in from..from.saturating_add(seeds) {
-        let plan = Plan::draw(seed, Profile::normal());
+        let plan = Plan::draw(seed, profile);
         if plan.profile.claims || !claims {
             sum.add(&World::planned(&plan).run());
         }

@@ -176,6 +176,9 @@ impl World {
                 }
                 Output::Changed(presence) => self.show(index, presence),
                 Output::State(sdk::ConnectionState::Stopped(_)) => self.clients[index].sdk = None,
+                Output::Done(ticket) if self.profile.keeps => {
+                    self.store.acknowledge(self.clients[index].user, ticket.0);
+                }
                 Output::Done(ticket) => self.oracle.ledger.told(ticket.0, true, self.now),
                 Output::Failed(ticket, _) => self.oracle.ledger.told(ticket.0, false, self.now),
                 Output::State(_) | Output::Answered(..) => {}

@@ -63,13 +63,25 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Profile { coordinators, gateways, users, faults: _, storm_ms, quiet_ms, claims, syncs_lost } =
-            self.profile;
+        let Profile {
+            coordinators,
+            gateways,
+            users,
+            faults: _,
+            storm_ms,
+            quiet_ms,
+            claims,
+            keeps,
+            syncs_lost,
+        } = self.profile;
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "coordinators {coordinators}\ngateways {gateways}\nusers {users}")?;
         writeln!(f, "storm {storm_ms}\nquiet {quiet_ms}")?;
         if claims {
             writeln!(f, "claims")?;
+        }
+        if keeps {
+            writeln!(f, "keeps")?;
         }
         if syncs_lost {
             writeln!(f, "syncs-lost")?;
@@ -104,6 +116,7 @@ impl Plan {
             "storm" => self.profile.storm_ms = rest.parse()?,
             "quiet" => self.profile.quiet_ms = rest.parse()?,
             "claims" => self.profile.claims = true,
+            "keeps" => self.profile.keeps = true,
             "syncs-lost" => self.profile.syncs_lost = true,
             at => self.faults.push((at.parse()?, rest.parse()?)),
         }

@@ -24,6 +24,9 @@ const AT_ONCE: usize = 1;
 /// So few partitions that a gateway repairs at once, for the same reason.
 const REPAIRED_AT_ONCE: usize = 1;
 
+/// How long a new owner waits for the store.
+const RESTORE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A message on its way.
 #[derive(Clone, Debug)]
 pub(crate) enum Packet {
@@ -103,12 +106,16 @@ impl World {
                     interest_by_user_from,
                     offline_rate: OFFLINE_RATE,
                     max_resyncs: AT_ONCE,
+                    restore_timeout: if self.profile.keeps { RESTORE } else { std::time::Duration::ZERO },
                     ..coordinator::Config::default()
                 };
                 let core =
                     coordinator::Coordinator::new(config, id, incarnation, self.placement.clone(), seed, now);
                 process.core = Some(core);
                 self.load_arbiter(i);
+                if self.profile.keeps {
+                    self.begin_to_write(i);
+                }
             }
             Node::Gateway(i) => {
                 let process = &mut self.gateways[i];
@@ -154,6 +161,7 @@ impl World {
     pub(crate) fn deliver(&mut self, node: Node, work: Work) {
         match (node, work) {
             (Node::Coordinator(i), Work::Packet(packet)) => {
+                self.note_told(i, &packet);
                 if let Some(input) = coordinator_packet(packet) {
                     self.coordinator_input(i, input);
                 }
@@ -256,13 +264,15 @@ impl World {
                         self.send(node, Node::Coordinator(to), false, Packet::Fenced(fenced));
                     }
                 }
+                Output::Load { partition, epoch, attempt } => self.load(index, partition, epoch, attempt),
+                Output::Keep(record) => self.keep(index, *record),
                 Output::Changes(batch) => self.tell_backend(index, &Told::Changes(batch)),
                 Output::Listed { reply, page } => {
                     if let Ok(page) = page {
                         self.tell_backend(index, &Told::Page(reply, page));
                     }
                 }
-                Output::UserChange(..) | Output::Transition(_) => {}
+                Output::Forget { .. } | Output::UserChange(..) | Output::Transition(_) => {}
             }
         }
         let due = self.coordinators[index].core.as_ref().and_then(coordinator::Coordinator::poll_timeout);

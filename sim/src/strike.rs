@@ -38,6 +38,7 @@ impl World {
                 self.at((self.now + span).min(self.storm_ends()), Event::Heal(Heal::Loss));
             }
             Fault::ArbiterOut(span) => self.arbiter_out_until = (self.now + span).min(self.storm_ends()),
+            Fault::StoreOut(span) => self.store.out_until = (self.now + span).min(self.storm_ends()),
             Fault::ArbiterLosesTail => {
                 for epochs in self.arbiter.values_mut() {
                     epochs.pop();
@@ -107,6 +108,7 @@ impl World {
             Node::Coordinator(i) => {
                 let life = Incarnation(self.coordinators[i].life);
                 self.oracle.coordinator_gone(&name("c", i), life);
+                self.store.lose(i);
                 (self.coordinators[i].frozen, self.coordinators[i].backlog) = (false, Backlog::default())
             }
             Node::Gateway(i) => {

@@ -14,6 +14,7 @@ use crate::backend::{Copy, Told};
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::fault::{Fault, Profile};
+use crate::keep::{Happening, Store};
 use crate::net::{Net, Node};
 use crate::oracle::{Oracle, Violation};
 use crate::plan::Plan;
@@ -61,6 +62,8 @@ pub(crate) enum Event {
     FromClient(usize, u64, Box<gateway::Input>),
     /// Something goes wrong.
     Fault(Fault),
+    /// Something happens to what is kept.
+    Kept(Happening),
     /// Something comes right.
     Heal(Heal),
 }
@@ -124,6 +127,7 @@ pub struct World {
     pub(crate) oracle: Oracle,
     /// People did something that the oracle has not seen.
     pub(crate) stirred: bool,
+    pub(crate) store: Store,
     pub(crate) claims: u64,
     pub(crate) faults: u64,
     pub(crate) trace: Option<String>,
@@ -147,7 +151,8 @@ impl World {
             let key = placement.key(&user_id(user));
             (key, (user, placement.partition(key)))
         });
-        let oracle = Oracle::new(Timeline::new(users.collect()));
+        let mut oracle = Oracle::new(Timeline::new(users.collect()));
+        oracle.ledger.words_elsewhere = profile.keeps;
         let mut world = Self {
             seed,
             profile,
@@ -172,6 +177,7 @@ impl World {
             backend_ticks: 0,
             oracle,
             stirred: false,
+            store: Store::new(seed),
             claims: 0,
             faults: 0,
             trace: None,
@@ -214,6 +220,9 @@ impl World {
         if self.profile.claims {
             self.at(STORM_MS, Event::BackendClaims);
         }
+        if self.profile.keeps {
+            self.let_people_speak(START_MS);
+        }
         for (at, fault) in faults {
             self.at(*at, Event::Fault(*fault));
         }
@@ -247,6 +256,9 @@ impl World {
         self.judge_claims();
         self.judge_backend();
         self.oracle.judge(&self.clients, end);
+        if self.profile.keeps {
+            self.judge_kept(end);
+        }
         Report {
             seed: self.seed,
             violations: self.oracle.violations.clone(),
@@ -303,6 +315,7 @@ impl World {
                 self.arrive(Node::Gateway(gateway), life, Work::Client(*input));
             }
             Event::Fault(fault) => self.strike(fault),
+            Event::Kept(happening) => self.on_kept(happening),
             Event::Heal(heal) => self.heal(heal),
         }
     }

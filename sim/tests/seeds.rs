@@ -33,6 +33,16 @@ fn a_thousand_stormy_worlds_keep_every_invariant() {
 }
 
 #[test]
+fn what_is_kept_outlives_coordinators() {
+    for seed in 0..200 {
+        run(seed, Profile::keeping());
+    }
+    for seed in 0..20 {
+        run(seed, Profile { faults: 0, ..Profile::keeping() });
+    }
+}
+
+#[test]
 fn twenty_calm_worlds_keep_every_invariant() {
     for seed in 0..20 {
         run(seed, Profile::calm());

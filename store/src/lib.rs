@@ -8,7 +8,7 @@
 
 use futures::future::BoxFuture;
 use herenow_protocol::record::Record;
-use herenow_protocol::{UserKey, Version, WallTime};
+use herenow_protocol::{Epoch, UserKey, Version, WallTime};
 
 mod activity;
 #[cfg(feature = "cassandra")]
@@ -68,6 +68,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Where the next page goes on; `None`: there is none.
     pub next: Option<UserKey>,
+    /// The newest epoch that wrote or erased anybody of the page.
+    pub newest: Epoch,
 }
 
 /// Keeps one record per user.

@@ -80,9 +80,16 @@ impl MemoryStore {
             return Page::default();
         }
         let kept = self.kept();
-        let mut records = kept.range(first..=last).filter_map(|(_, kept)| kept.record());
-        let page: Vec<Record> = records.by_ref().take(PAGE).cloned().collect();
-        Page { next: records.next().map(|record| record.key), records: page }
+        let mut page = Page::default();
+        for (key, kept) in kept.range(first..=last) {
+            if page.records.len() == PAGE {
+                page.next = Some(*key);
+                break;
+            }
+            page.newest = page.newest.max(kept.written().epoch);
+            page.records.extend(kept.record().cloned());
+        }
+        page
     }
 }
 

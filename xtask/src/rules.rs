@@ -24,8 +24,8 @@ pub(crate) const RULES: &[Rule] = &[
         name: "a new owner settles at once (R8)",
         edits: &[edit(
             "coordinator/core/src/coordinator.rs",
-            "if complete && mourned && knows_all && !state.settled {",
-            "let _ = (complete, mourned, knows_all); if !state.settled {",
+            "if complete && mourned && restored && knows_all && !state.settled {",
+            "let _ = (complete, mourned, restored, knows_all); if !state.settled {",
         )],
     },
     Rule {

@@ -70,6 +70,10 @@ pub struct Config {
     pub resync_timeout: Duration,
     /// Most syncs asked of one gateway and not answered; further ones wait for their turn. Default 32.
     pub max_resyncs: usize,
+    /// How long settling waits for what is kept of a partition. Zero: nothing is kept, and nothing is read. Not a key of
+    /// its own: whoever has a store sets it.
+    #[serde(skip)]
+    pub restore_timeout: Duration,
     /// How long an owner waits before it gives a partition to a coordinator that joined. Default 6 s: longer than
     /// `settle_after`, since one that cannot settle yet cannot say who has left.
     #[serde(with = "herenow_protocol::duration")]
@@ -118,6 +122,7 @@ impl Default for Config {
             record_timeout: Duration::from_millis(300),
             resync_timeout: Duration::from_millis(150),
             max_resyncs: 32,
+            restore_timeout: Duration::ZERO,
             hand_over_after: Duration::from_secs(6),
             interest_by_user_from: 50,
             max_watched_per_partition: 200_000,
@@ -131,6 +136,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether there is a store.
+    pub(crate) const fn keeps(&self) -> bool {
+        !self.restore_timeout.is_zero()
+    }
+
     /// Checks ranges and relations.
     ///
     /// # Errors

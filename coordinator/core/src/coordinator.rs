@@ -91,6 +91,11 @@ impl Coordinator {
                 self.greet(partition, now, out);
             }
             Input::Known { partition, epoch } => self.ownership.see(partition, epoch, out),
+            Input::Restored { partition, epoch, attempt, records, newest, last } => {
+                // R2: who wrote there after this claim would have owned it is newer, whatever the arbiter knows.
+                self.ownership.see(partition, newest, out);
+                self.on_restored(partition, (epoch, attempt), records, last, now);
+            }
             Input::BusLossy => self.doubt(),
             Input::Drain => {
                 self.draining = true;
@@ -163,6 +168,9 @@ impl Coordinator {
         self.repair(now.mono, out);
         self.choose_level(out);
         self.settle(now);
+        for state in self.ownership.all_owned() {
+            state.say_held(now, &self.config);
+        }
         self.place(now, out);
     }
 
@@ -172,6 +180,7 @@ impl Coordinator {
         for partition in self.ownership.misplaced(&self.peers, now.mono, patience) {
             if let Some(state) = self.ownership.owned(partition) {
                 state.publish(&self.id, now.mono, &self.config, out);
+                state.keep(now, out);
             }
             self.ownership.release(partition, out);
         }
@@ -266,7 +275,8 @@ impl Coordinator {
                 state.sure_at = None;
             }
             let mourned = now.mono >= state.hold_until;
-            if complete && mourned && knows_all && !state.settled {
+            let restored = state.has_waited(now.mono, &self.config);
+            if complete && mourned && restored && knows_all && !state.settled {
                 state.settle(now, &self.config);
                 settled_any = true;
             }
@@ -319,6 +329,7 @@ impl Coordinator {
                 self.stats.changes += state.n - state.outbox.published;
                 state.publish(&self.id, now.mono, &self.config, out);
             }
+            state.keep(now, out);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use herenow_protocol::api::{Cause, Changes, PartitionPage, Problem};
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToGateway, Up};
-use herenow_protocol::{CoordinatorId, Epoch, GatewayId, Partition, Presence, Status, UserId};
+use herenow_protocol::record::Record;
+use herenow_protocol::{
+    CoordinatorId, Epoch, GatewayId, Partition, Presence, Status, UserId, UserKey, Version,
+};
 
 /// What the arbiter said to a claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +44,21 @@ pub enum Input {
         partition: Partition,
         /// The epoch on record.
         epoch: Epoch,
+    },
+    /// The store answered an [`Output::Load`]: a page of what it has of the partition.
+    Restored {
+        /// Which partition.
+        partition: Partition,
+        /// The epoch and the attempt that were asked for.
+        epoch: Epoch,
+        /// Pages of an earlier attempt are dropped.
+        attempt: u32,
+        /// What was kept.
+        records: Vec<Record>,
+        /// The newest epoch that wrote any of it.
+        newest: Epoch,
+        /// Nothing follows.
+        last: bool,
     },
     /// Messages were lost, or the bus was away: nothing is taken for complete until confirmed.
     BusLossy,
@@ -96,6 +114,24 @@ pub enum Output {
         /// The page, or why there is none.
         page: Result<Box<PartitionPage>, Box<Problem>>,
     },
-    /// Hand a transition to the stores and to the history. In the order of versions per user.
+    /// Hand a transition to the history. In the order of versions per user.
     Transition(Box<Transition>),
+    /// Read all that is kept of a partition and say [`Input::Restored`], in pages, however long it takes.
+    Load {
+        /// Which partition.
+        partition: Partition,
+        /// The epoch that it was claimed under.
+        epoch: Epoch,
+        /// How often it was asked for in that epoch; what was asked for before is not wanted any more.
+        attempt: u32,
+    },
+    /// Keep this of a user, in place of whatever was kept of it.
+    Keep(Box<Record>),
+    /// Keep nothing of a user.
+    Forget {
+        /// Who.
+        key: UserKey,
+        /// Orders this among the writes.
+        written: Version,
+    },
 }

@@ -13,6 +13,7 @@ mod fading;
 mod gateways;
 mod interest;
 mod io;
+mod keep;
 mod lapse;
 mod listening;
 mod moving;

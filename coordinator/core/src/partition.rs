@@ -15,6 +15,7 @@ use herenow_protocol::{
 use crate::derive::{Derived, Rule, derive};
 use crate::fading::Line;
 use crate::interest::Interests;
+use crate::keep::Keeping;
 use crate::moving::moving_until;
 use crate::session::{Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
@@ -53,6 +54,7 @@ pub(crate) struct PartitionState {
     /// Who is to be shown offline.
     pub(crate) fading: Line,
     pub(crate) outbox: Outbox,
+    pub(crate) keeping: Keeping,
 }
 
 /// What an owner had of a gateway before a sync.
@@ -92,6 +94,7 @@ impl PartitionState {
             timers: BTreeSet::new(),
             fading: Line::default(),
             outbox: Outbox::default(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -309,14 +312,19 @@ impl PartitionState {
         let Some(user) = self.users.get_mut(&key) else { return };
         let ended = user.prune(now.mono);
         let cause = if cause == Cause::Expired { ended.unwrap_or(cause) } else { cause };
-        drop_spent_claim(user);
+        let spent = (self.settled || !config.keeps()) && drop_spent_claim(user);
         set_timer(&mut self.timers, user, key);
         let derived = derive(&user.sessions, &user.claims, config.publish_devices, now.mono);
-        if !self.settled && is_negative(&derived) {
-            let shown = user.public.n > 0 && user.public.status != derived.public.status;
+        if spent || ended.is_some() || matches!(cause, Cause::Manual | Cause::Api) {
+            self.note_changed(key, config);
+        }
+        if !self.settled && (is_negative(&derived) || self.holds_back(cause, now.mono, config)) {
+            let is_shown = |user: &User| user.public.n > 0 && user.public.status != derived.public.status;
+            let shown = self.users.get(&key).is_some_and(is_shown);
             self.held_since = self.held_since.or(Some(now.wall).filter(|_| shown));
             return;
         }
+        let Some(user) = self.users.get_mut(&key) else { return };
         if !turn && self.fading.takes(key, user, &derived, cause) {
             return;
         }
@@ -339,6 +347,7 @@ impl PartitionState {
                 cause,
                 presence,
             });
+            self.note_changed(key, config);
         }
     }
 
@@ -371,6 +380,11 @@ impl PartitionState {
     pub(crate) fn settle(&mut self, now: Now, config: &Config) {
         self.settled = true;
         self.held_since = None;
+        self.evaluate_all(now, config);
+    }
+
+    /// Decides anew what everybody is shown as.
+    pub(crate) fn evaluate_all(&mut self, now: Now, config: &Config) {
         let mut keys: Vec<UserKey> = self.users.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
@@ -395,9 +409,11 @@ impl PartitionState {
 
     /// Forgets a user, if no session holds it.
     pub(crate) fn forget(&mut self, key: UserKey) {
-        if self.users.get(&key).is_some_and(User::is_idle_record)
-            && let Some(due) = self.users.remove(&key).and_then(|user| user.timer)
-        {
+        if !self.users.get(&key).is_some_and(User::is_idle_record) {
+            return;
+        }
+        self.note_forgotten(key);
+        if let Some(due) = self.users.remove(&key).and_then(|user| user.timer) {
             self.timers.remove(&(due, key));
         }
     }
@@ -462,13 +478,14 @@ fn is_negative(derived: &Derived) -> bool {
 }
 
 /// Appearing offline by a backend's claim ends with the sessions it was about.
-fn drop_spent_claim(user: &mut User) {
+fn drop_spent_claim(user: &mut User) -> bool {
     use herenow_protocol::message::ApiStatus;
-    if user.sessions.is_empty()
-        && user.claims.api.as_ref().is_some_and(|claim| claim.status == ApiStatus::Offline)
-    {
+    let spent = user.sessions.is_empty()
+        && user.claims.api.as_ref().is_some_and(|claim| claim.status == ApiStatus::Offline);
+    if spent {
         user.claims.api = None;
     }
+    spent
 }
 
 fn set_timer(timers: &mut BTreeSet<(MonoTime, UserKey)>, user: &mut User, key: UserKey) {

@@ -13,6 +13,7 @@ use herenow_protocol::{
 
 use crate::claims::Claim;
 use crate::derive::derive;
+use crate::keep::Source;
 use crate::partition::{PartitionState, presence};
 use crate::session::{Holder, Lease, Session};
 use crate::taken::Mark;
@@ -64,6 +65,9 @@ impl PartitionState {
     }
 
     /// Sets a claim, and answers with the presence that followed. One that was taken before is only answered.
+    ///
+    /// To answer is to state what the user is shown as (R8). Where there is a store and that cannot be stated yet, because
+    /// a gateway not heard may know better, or the user may hide, there is no answer: the gateway asks again.
     pub(crate) fn answer_claim(
         &mut self,
         request: ClaimRequest,
@@ -80,14 +84,20 @@ impl PartitionState {
         }
         let ClaimRequest { origin, request: number, key, user, command, .. } = request;
         let by_backend = matches!(command, ClaimCommand::Api { .. });
+        if by_backend && repeated.is_none() && !self.has_waited(now.mono, config) {
+            return;
+        }
         let manual = self.users.get(&key).and_then(|user| user.claims.manual(now.mono));
         let covered = by_backend && manual.is_some_and(|claim| claim.status != ManualStatus::Auto);
         let expires_at = repeated.unwrap_or_else(|| {
-            let ends = self.claim(key, &user, command, now, config);
+            let ends = self.claim(key, &user, command, now, config, out);
             self.taken.note(mark, ends, config.max_claims_remembered);
             ends
         });
         let entry = self.users.get(&key).map_or_else(|| gone(key, self.n), |user| user.entry(key));
+        if config.keeps() && !self.settled && entry.n() == 0 {
+            return;
+        }
         let claimed = Claimed { entry, covered, expires_at };
         let done = ClaimDone { request: number, epoch: self.epoch, outcome: Ok(claimed) };
         out.push(Output::ToGateway(origin.gateway, ToGateway::ClaimDone(done)));
@@ -101,6 +111,7 @@ impl PartitionState {
         command: ClaimCommand,
         now: Now,
         config: &Config,
+        out: &mut Vec<Output>,
     ) -> Option<WallTime> {
         self.user(key, user, config);
         match command {
@@ -112,7 +123,7 @@ impl PartitionState {
                 self.claim_api(key, claim, ttl_ms, session, now, config)
             }
             ClaimCommand::Erase => {
-                self.erase(key, now, config);
+                self.erase(key, now, config, out);
                 None
             }
         }
@@ -129,6 +140,7 @@ impl PartitionState {
         let expires_at = claim.expires_at;
         let says_nothing =
             claim.status == ManualStatus::Auto && claim.text.is_none() && claim.emoji.is_none();
+        self.note_asserted(key, Source::Manual, config);
         let user = self.users.get_mut(&key)?;
         user.claims.manual = if says_nothing { None } else { Some(claim) };
         self.evaluate(key, Cause::Manual, now, config);
@@ -144,6 +156,7 @@ impl PartitionState {
         now: Now,
         config: &Config,
     ) -> Option<WallTime> {
+        self.note_asserted(key, Source::Api, config);
         let user = self.users.get_mut(&key)?;
         let ttl = ttl_ms.map(std::time::Duration::from_millis);
         let lasts = ttl.unwrap_or(config.virtual_session_ttl);
@@ -175,13 +188,16 @@ impl PartitionState {
     }
 
     /// Forgets claims, virtual sessions and last seen; live sessions stay.
-    fn erase(&mut self, key: UserKey, now: Now, config: &Config) {
+    fn erase(&mut self, key: UserKey, now: Now, config: &Config, out: &mut Vec<Output>) {
         let Some(user) = self.users.get_mut(&key) else { return };
         user.claims = crate::claims::Claims::default();
         user.sessions.retain(Session::is_live);
         self.evaluate(key, Cause::Erased, now, config);
         self.state_erased(key);
         self.forget(key);
+        self.note_asserted(key, Source::Manual, config);
+        self.note_asserted(key, Source::Api, config);
+        self.keep_nothing(key, config, out);
     }
 
     /// Answers an operator.
@@ -265,7 +281,7 @@ pub(crate) fn refuse_list(request: ListRequest) -> Output {
     Output::Listed { reply: request.reply, page: Err(Box::new(problem)) }
 }
 
-fn virtual_session(holder: Holder, now: Now, until: MonoTime) -> Session {
+pub(crate) const fn virtual_session(holder: Holder, now: Now, until: MonoTime) -> Session {
     Session {
         holder,
         device: None,

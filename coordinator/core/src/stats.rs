@@ -56,6 +56,10 @@ pub struct Stats {
     pub misdirected: u64,
     /// Changes published.
     pub changes: u64,
+    /// Owned partitions whose store was not read to the end.
+    pub unread: u64,
+    /// Records read from the store.
+    pub restored: u64,
     /// Times that the process was found to have stood still.
     pub stalls: u64,
 }
@@ -84,6 +88,7 @@ impl Coordinator {
             stats.fading += state.fading.len() as u64;
             stats.selective += u64::from(state.selective);
             stats.watched_users += state.interests.len() as u64;
+            stats.unread += u64::from(state.is_reading(&self.config));
         }
         stats
     }

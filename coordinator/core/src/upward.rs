@@ -140,6 +140,7 @@ impl Coordinator {
         self.resyncs.claimed(partition);
         let Some(state) = self.ownership.owned(partition) else { return };
         state.hold_until = state.hold_until.max(grieved_until);
+        state.load(now.mono, &self.config, out);
         let origins: Vec<Origin> = self.gateways.origins().collect();
         for origin in origins {
             self.ask(&origin, partition, now.mono, out);
@@ -163,6 +164,9 @@ impl Coordinator {
         self.resyncs.rotate(&mut doubtful);
         for (origin, partition) in doubtful {
             self.ask(&origin, partition, now, out);
+        }
+        for state in self.ownership.all_owned() {
+            state.load(now, &self.config, out);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use herenow_protocol::api::Cause;
 use herenow_protocol::message::{Entry, Shown};
-use herenow_protocol::{Activity, MonoTime, UserId, UserKey, WallTime};
+use herenow_protocol::{Activity, MonoTime, Status, UserId, UserKey, WallTime};
 
 use crate::claims::Claims;
 use crate::derive::{Derived, Face};
@@ -39,7 +39,16 @@ impl User {
 
     /// The user's entry in deltas and snapshots.
     pub(crate) fn entry(&self, key: UserKey) -> Entry {
-        Entry { key, public: self.public.clone(), own: self.own.clone() }
+        Entry { key, public: self.said(), own: self.own.clone() }
+    }
+
+    /// What was said of it in this epoch: of what an earlier owner said only when it was last seen.
+    fn said(&self) -> Shown {
+        match (self.public.n, self.public.status) {
+            (0, Status::Offline) => Shown { since: self.public.since, ..Shown::never_seen() },
+            (0, _) => Shown::never_seen(),
+            _ => self.public.clone(),
+        }
     }
 
     /// When something about it ends by itself.
@@ -79,7 +88,9 @@ impl User {
     /// than this epoch, so that its time is what the sessions tell.
     pub(crate) fn show(&mut self, derived: Derived, n: u64, rebuilt: bool, now: WallTime) -> Changed {
         let since = if rebuilt { self.began().unwrap_or(now) } else { now };
-        let public = derived.public.differs(&self.public);
+        // What an earlier owner said of one who is there is said anew.
+        let unsaid = self.public.n == 0 && derived.public.status != Status::Offline;
+        let public = unsaid || derived.public.differs(&self.public);
         let before_public = self.public.clone();
         if public {
             self.public = shown(derived.public, &self.public, n, since);

@@ -68,6 +68,9 @@ fn seen(world: &mut World) -> Vec<String> {
         | Output::Beat(_)
         | Output::ToGateway(..)
         | Output::Fenced(..)
+        | Output::Load { .. }
+        | Output::Keep(_)
+        | Output::Forget { .. }
         | Output::Listed { .. } => None,
     });
     seen.push(format!("{:?}", world.public("ana")));

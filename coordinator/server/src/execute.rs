@@ -10,6 +10,7 @@ use herenow_protocol::{CoordinatorId, Epoch, Partition, codec, subject};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::keep::Keeper;
 use crate::metrics::Metrics;
 use crate::server::Status;
 use crate::sink::TransitionSink;
@@ -21,6 +22,7 @@ pub(crate) struct Executor {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) epochs: Arc<dyn EpochStore>,
     pub(crate) sink: Box<dyn TransitionSink>,
+    pub(crate) keeper: Option<Keeper>,
     pub(crate) metrics: Metrics,
     pub(crate) status: watch::Sender<Status>,
 }
@@ -38,7 +40,10 @@ impl Executor {
     fn one(&mut self, output: Output, sources: &mut Sources) {
         match output {
             Output::Subscribe(partition) => sources.subscribe(partition),
-            Output::Unsubscribe(partition) => sources.unsubscribe(partition),
+            Output::Unsubscribe(partition) => {
+                sources.unsubscribe(partition);
+                self.with_store(|keeper| keeper.let_go(partition));
+            }
             Output::Record { partition, epoch } => self.record(partition, epoch, sources),
             Output::Beat(beat) => self.beat(&beat),
             Output::Down(delta) => self.send(&subject::down(delta.partition), &delta),
@@ -48,11 +53,22 @@ impl Executor {
             Output::UserChange(user, change) => self.send_json(&subject::user_changes(&user), &change),
             Output::Listed { reply, page: Ok(page) } => self.send_json(&reply, &page),
             Output::Listed { reply, page: Err(problem) } => self.send_json(&reply, &problem),
-            Output::Transition(transition) => self.keep(*transition),
+            Output::Transition(transition) => self.hand_on(*transition),
+            Output::Load { partition, epoch, attempt } => {
+                self.with_store(|keeper| keeper.load(partition, epoch, attempt));
+            }
+            Output::Keep(record) => self.with_store(|keeper| keeper.keep(record)),
+            Output::Forget { key, written } => self.with_store(|keeper| keeper.forget(key, written)),
         }
     }
 
-    fn keep(&mut self, transition: Transition) {
+    fn with_store(&mut self, act: impl FnOnce(&mut Keeper)) {
+        if let Some(keeper) = &mut self.keeper {
+            act(keeper);
+        }
+    }
+
+    fn hand_on(&mut self, transition: Transition) {
         self.metrics.transition(transition.cause);
         self.sink.accept(transition);
     }

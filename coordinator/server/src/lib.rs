@@ -7,11 +7,13 @@
 
 mod clock;
 mod execute;
+mod keep;
 mod metrics;
 mod server;
 mod sink;
 mod sources;
 
+pub use keep::{Keep, KeepConfig};
 pub use metrics::Violations;
 pub use server::{CoordinatorServer, Setup, StartError, Status};
 pub use sink::{Counting, Discard, TransitionSink};

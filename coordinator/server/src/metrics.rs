@@ -21,9 +21,10 @@ type Size = Gauge<u64, AtomicU64>;
 type Read = fn(&Stats) -> u64;
 
 /// What the core has now: name, help, where it stands.
-const SIZES: [(&str, &str, Read); 11] = [
+const SIZES: [(&str, &str, Read); 12] = [
     ("partitions", "Partitions owned now", |stats| stats.partitions),
     ("partitions_settled", "Owned partitions that may state that somebody is offline", |stats| stats.settled),
+    ("partitions_unread", "Owned partitions whose store was not read to the end", |stats| stats.unread),
     ("users", "Users known now", |stats| stats.users),
     (
         "partitions_selective",

@@ -10,12 +10,13 @@ use herenow_bus::{Bus, EpochStore, SubscribeError};
 use herenow_coordinator_core::{Config, Coordinator, Input, Output};
 use herenow_protocol::{CoordinatorId, Incarnation, MonoTime, Now, Placement};
 use prometheus_client::registry::Registry;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::clock::Clock;
 use crate::execute::{Executor, known};
+use crate::keep::{Keep, Keeper};
 use crate::metrics::{Metrics, Violations};
 use crate::sink::TransitionSink;
 use crate::sources::{Sources, Stop};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub seed: u64,
     /// Where it counts invariants found broken.
     pub violations: Violations,
+    /// Where what outlives it is kept; `None`: nothing does.
+    pub keep: Option<Keep>,
 }
 
 /// What a coordinator last said of itself.
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The configuration breaks a relation; the key is named.
     #[error("coordinator.{0}")]
     Config(String),
+    /// The configuration of the store breaks a relation; the key is named.
+    #[error("store.{0}")]
+    Store(String),
     /// The bus takes no subscription.
     #[error(transparent)]
     Subscribe(#[from] SubscribeError),
@@ -84,11 +90,12 @@ impl CoordinatorServer {
     ) -> Result<Self, StartError> {
         setup.config.check().map_err(StartError::Config)?;
         let metrics = Metrics::register(registry, setup.violations.clone());
+        let (setup, keeper, kept) = open_door(setup, registry)?;
         let (stop, stopped) = oneshot::channel();
         let (status, told) = watch::channel(Status::default());
-        let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), stopped).await?;
+        let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), kept, stopped).await?;
         let known = known(Arc::clone(&epochs)).await;
-        let executor = Executor { id: setup.id.clone(), bus, epochs, sink, metrics, status };
+        let executor = Executor { id: setup.id.clone(), bus, epochs, sink, keeper, metrics, status };
         let task = tokio::spawn(Loop::new(setup, sources, executor).run(known));
         Ok(Self { stop: Some(stop), status: told, task })
     }
@@ -117,7 +124,8 @@ impl CoordinatorServer {
         !self.task.is_finished()
     }
 
-    /// Gives every partition away, then ends. Takes at most two seconds.
+    /// Gives every partition away, has kept what is to be kept, then ends. Takes at most two seconds, and with a store
+    /// five more.
     pub async fn drain(mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
@@ -126,6 +134,17 @@ impl CoordinatorServer {
             tracing::error!(%error, "the coordinator broke off");
         }
     }
+}
+
+type Door = (Setup, Option<Keeper>, Option<mpsc::Receiver<Input>>);
+
+/// With a store, the rules wait for it.
+fn open_door(mut setup: Setup, registry: &mut Registry) -> Result<Door, StartError> {
+    let Some(keep) = setup.keep.take() else { return Ok((setup, None, None)) };
+    keep.config.check().map_err(StartError::Store)?;
+    setup.config.restore_timeout = keep.config.load_timeout;
+    let (keeper, kept) = Keeper::start(keep, setup.placement.clone(), registry);
+    Ok((setup, Some(keeper), Some(kept)))
 }
 
 struct Loop {
@@ -165,9 +184,15 @@ impl Loop {
         let mut outputs = Vec::new();
         loop {
             let stop = poll_fn(|cx| self.poll(cx, &mut inputs)).await;
-            if stop == Some(Stop::Now) || self.turn(stop, &mut inputs, &mut outputs) {
+            if stop == Some(Stop::Now) {
                 return;
             }
+            if self.turn(stop, &mut inputs, &mut outputs) {
+                break;
+            }
+        }
+        if let Some(keeper) = self.executor.keeper.take() {
+            keeper.close().await;
         }
     }
 

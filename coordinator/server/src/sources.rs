@@ -14,7 +14,7 @@ use herenow_coordinator_core::Input;
 use herenow_protocol::codec::{self, CodecError};
 use herenow_protocol::{CoordinatorId, Partition, subject};
 use serde::de::DeserializeOwned;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
@@ -48,6 +48,8 @@ pub(crate) struct Sources {
     subscribing: FuturesUnordered<Subscribing>,
     wanted: BTreeMap<Partition, AbortHandle>,
     ups: SelectAll<Abortable<Subscription>>,
+    /// What was kept of partitions, where there is a store.
+    kept: Option<mpsc::Receiver<Input>>,
     stop: Option<oneshot::Receiver<()>>,
 }
 
@@ -57,6 +59,7 @@ impl Sources {
         bus: Arc<dyn Bus>,
         id: &CoordinatorId,
         metrics: Metrics,
+        kept: Option<mpsc::Receiver<Input>>,
         stop: oneshot::Receiver<()>,
     ) -> Result<Self, SubscribeError> {
         let events = event_stream(bus.events());
@@ -74,6 +77,7 @@ impl Sources {
             subscribing: FuturesUnordered::new(),
             wanted: BTreeMap::new(),
             ups: SelectAll::new(),
+            kept,
             stop: Some(stop),
         })
     }
@@ -139,6 +143,7 @@ impl Sources {
         take(&mut self.own, cx, into, &metrics, "fenced", Input::Fenced);
         self.take_events(cx, into);
         self.take_answers(cx, into);
+        self.take_kept(cx, into);
         while let Poll::Ready(Some((partition, outcome))) = self.subscribing.poll_next_unpin(cx) {
             self.subscribed(partition, outcome);
         }
@@ -168,6 +173,13 @@ impl Sources {
                 Ok(inputs) => into.extend(inputs),
                 Err(error) => tracing::error!(%error, "a question to the arbiter broke off"),
             }
+        }
+    }
+
+    /// One page a turn: a page is long, and signs of life come first.
+    fn take_kept(&mut self, cx: &mut Context<'_>, into: &mut Vec<Input>) {
+        if let Some(Poll::Ready(page)) = self.kept.as_mut().map(|kept| kept.poll_recv(cx)) {
+            into.extend(page);
         }
     }
 

@@ -48,6 +48,7 @@ fn setup(name: &str) -> Setup {
         placement: placement(),
         seed: 7,
         violations: Default::default(),
+        keep: None,
     }
 }
 

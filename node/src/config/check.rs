@@ -22,6 +22,7 @@ impl Config {
         self.check_node()?;
         self.placement()?;
         self.check_bus()?;
+        self.check_store()?;
         if self.plays(Role::Gateway) {
             self.gateway()?.check().map_err(|error| LoadError::under("gateway", &error))?;
         }
@@ -165,7 +166,7 @@ impl Config {
     }
 }
 
-fn ensure(holds: bool, key: &str, reason: &str) -> Result<(), LoadError> {
+pub(super) fn ensure(holds: bool, key: &str, reason: &str) -> Result<(), LoadError> {
     if holds { Ok(()) } else { Err(LoadError::new(key, reason)) }
 }
 

@@ -4,6 +4,7 @@
 mod check;
 mod load;
 mod secret;
+mod store;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{ENV_PREFIX, LoadError, Sources};
 pub use secret::Secret;
+pub use store::{Store, StoreKind};
 
 /// The example that `herenow config print --default` prints, with a comment for every key.
 pub const EXAMPLE: &str = include_str!("../../../deploy/herenow.example.toml");
@@ -31,6 +33,8 @@ pub struct Config {
     pub gateway: Option<herenow_gateway_server::Config>,
     /// The coordinator role.
     pub coordinator: herenow_coordinator_core::Config,
+    /// What is kept beyond the life of a coordinator.
+    pub store: Store,
     /// The listener for operators.
     pub admin: Admin,
     /// Logs.

@@ -250,6 +250,7 @@ impl Cassandra {
                     page.next = Some(key);
                     return Ok(page);
                 }
+                page.newest = page.newest.max(self.version(&body)?.epoch);
                 page.records.extend(self.record(key, &body)?);
             }
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use futures::future::{BoxFuture, FutureExt as _};
 use herenow_protocol::Placement;
+use tokio::sync::Semaphore;
 
 use crate::StoreError;
 
@@ -27,6 +28,8 @@ const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
 const JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 /// Threads that sort and merge.
 const WORKERS: usize = 2;
+/// Calls at work at once. A disk that hangs holds so many threads, whatever callers that gave up call anew.
+const CALLS: usize = 64;
 
 /// A store in a directory. Clones share it.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ struct Inner {
     open: Mutex<Option<Tables>>,
     /// Held while versions are compared and written.
     writing: Mutex<()>,
+    calls: Arc<Semaphore>,
 }
 
 /// The open files.
@@ -69,7 +73,12 @@ impl Embedded {
             format::check(&path, mark)?;
             let tables = open_tables(&path)?;
             Ok(Self {
-                inner: Arc::new(Inner { path, open: Mutex::new(Some(tables)), writing: Mutex::default() }),
+                inner: Arc::new(Inner {
+                    path,
+                    open: Mutex::new(Some(tables)),
+                    writing: Mutex::default(),
+                    calls: Arc::new(Semaphore::new(CALLS)),
+                }),
             })
         })
         .await
@@ -87,8 +96,16 @@ impl Embedded {
         &self,
         what: impl FnOnce(&Inner, &Tables) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        let inner = Arc::clone(&self.inner);
-        run(self.inner.path.clone(), move || what(&inner, &inner.tables()?)).boxed()
+        let (inner, path) = (Arc::clone(&self.inner), self.inner.path.clone());
+        async move {
+            let permit = Arc::clone(&inner.calls).acquire_owned().await;
+            let work = move || {
+                let _held_to_the_end = permit;
+                what(&inner, &inner.tables()?)
+            };
+            run(path, work).await
+        }
+        .boxed()
     }
 }
 

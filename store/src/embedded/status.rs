@@ -87,6 +87,7 @@ impl Inner {
                 page.next = Some(key);
                 break;
             }
+            page.newest = page.newest.max(written(&self.path, &value)?.epoch);
             page.records.extend(read_record(&self.path, key, &value)?);
         }
         Ok(page)

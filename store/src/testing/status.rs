@@ -184,6 +184,13 @@ pub async fn who_was_erased_is_gone_and_does_not_come_back(fresh: Fresh<'_>) {
     let store = fresh.open().await;
     assert_eq!(put(&store, &[record("ana", version(1, 5))]).await, Written { stored: 0, older: 1 });
     is_gone(&store).await;
+    store.erase(vec![(key("ben"), version(4, 1))]).await.unwrap();
+    let page = store.scan((UserKey::default(), UserKey::from_bytes([0xff; 16])), None).await.unwrap();
+    assert_eq!(
+        (page.records.len(), page.newest),
+        (0, version(4, 1).epoch),
+        "a new owner must be newer than this"
+    );
     // Somebody new by that name is welcome.
     put(&store, &[record("ana", version(1, 6))]).await;
     assert_eq!(get(&store, "ana").await, Some(record("ana", version(1, 6))));
