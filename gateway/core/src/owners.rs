@@ -233,7 +233,9 @@ impl Gateway {
         let Some(view) = self.views.get_mut(pull.partition.index()) else { return };
         view.pulling = None;
         view.take_snapshot(n, settled);
-        view.date(pull.sent, pull.clock, n, as_of.is_none(), now.mono);
+        let (partition, epoch, doubts) = (pull.partition, pull.epoch, as_of.is_some());
+        let said = OwnedBeat { partition, epoch, n, settled, doubts, by_user: false };
+        view.date(pull.sent, pull.clock, said, now.mono);
         view.check(now, &self.config);
     }
 

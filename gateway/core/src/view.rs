@@ -133,13 +133,20 @@ impl View {
         self.settled = settled;
     }
 
-    /// The owner answered what was asked at `asked`, when its clock said `clock`; `sure`: it did not doubt that. Whoever
-    /// has all of it has what was published up to `n` no earlier than it was asked.
-    pub(crate) fn date(&mut self, asked: MonoTime, clock: u64, n: u64, sure: bool, now: MonoTime) {
+    /// The owner answered what was asked at `asked`, when its clock said `clock`. Whoever has all of it has what was
+    /// published up to the number in `said` no earlier than it was asked, as if a beat had said so: the first may be
+    /// under way for as long as beats are apart.
+    pub(crate) fn date(&mut self, asked: MonoTime, clock: u64, said: OwnedBeat, now: MonoTime) {
         self.dating.answer(clock, asked, now);
         self.dated_at = Some(now);
-        if sure && self.synced && self.n >= n {
+        if !said.doubts && self.synced && self.n >= said.n {
             self.said_at = self.said_at.max(Some(asked));
+        }
+        if clock >= self.clock {
+            self.clock = clock;
+            // Its pages may be from before a beat that told of more.
+            let n = self.beat.map_or(said.n, |beat| beat.n.max(said.n));
+            self.beat = Some(OwnedBeat { n, ..said });
         }
     }
 

@@ -404,6 +404,24 @@ fn an_owner_in_doubt_makes_nothing_fresh_but_who_is_active_here() {
 }
 
 #[test]
+fn what_a_settled_owner_answers_is_certain_before_its_next_beat() {
+    let mut world = World::with(|_| {});
+    world.owner.settled = false;
+    world.beat();
+    world.advance_ms(2_500);
+    (world.owner.beats, world.owner.settled) = (false, true);
+    let entry = world.owner.entry(world.key("bob"), Status::Idle, None);
+    world.owner.users.insert(entry.key, entry);
+    world.owner.clock += 1;
+    world.open(0, "ana");
+    let told = world.watched(0, 1, &["bob", "eve"]);
+    let told: Vec<_> = told.iter().map(|p| (p.status, p.as_of)).collect();
+    assert_eq!(told, [(Status::Idle, None), (Status::Offline, None)]);
+    world.advance_ms(2_100);
+    assert!(world.told(0).iter().all(|p| p.as_of.is_some()), "for as long as a beat would make it");
+}
+
+#[test]
 fn what_an_owner_answers_in_doubt_is_not_made_certain_by_what_it_was_sure_of_before() {
     let mut world = watching(&[("bob", Status::Online)]);
     for (name, status) in [("dan", Status::Online), ("eve", Status::Idle)] {
