@@ -1,6 +1,7 @@
 //! Carries out what the core wants done.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use herenow_bus::{Bus, EpochStore};
@@ -8,7 +9,7 @@ use herenow_coordinator_core::{Input, Output, Recorded, Transition};
 use herenow_protocol::message::CoordinatorBeat;
 use herenow_protocol::{CoordinatorId, Epoch, Partition, codec, subject};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::keep::Keeper;
 use crate::metrics::Metrics;
@@ -23,6 +24,9 @@ pub(crate) struct Executor {
     pub(crate) epochs: Arc<dyn EpochStore>,
     pub(crate) sink: Box<dyn TransitionSink>,
     pub(crate) keeper: Option<Keeper>,
+    /// The number of the last beat, and whether that waited.
+    pub(crate) announced: Arc<AtomicU64>,
+    pub(crate) waited: bool,
     pub(crate) metrics: Metrics,
     pub(crate) status: watch::Sender<Status>,
 }
@@ -73,11 +77,33 @@ impl Executor {
         self.sink.accept(transition);
     }
 
-    fn beat(&self, beat: &CoordinatorBeat) {
+    fn beat(&mut self, beat: &CoordinatorBeat) {
         let settled = beat.owned.iter().filter(|owned| owned.settled).count();
         let now = Status { ready: beat.ready, owned: beat.owned.len(), settled };
         self.status.send_if_modified(|status| std::mem::replace(status, now) != now);
-        self.send(subject::COORDINATOR_BEATS, beat);
+        self.announced.store(beat.number, Ordering::Relaxed);
+        let written = self.keeper.as_mut().and_then(Keeper::parting);
+        // Never two in a row: whoever is not heard is taken for dead.
+        let written = written.filter(|_| !self.waited);
+        self.waited = written.is_some();
+        match written {
+            Some(written) => self.beat_after(written, beat),
+            None => self.send(subject::COORDINATOR_BEATS, beat),
+        }
+    }
+
+    /// R12: says what is free once the next owner finds in the store what was said of it. A store that is slow does not
+    /// hold that up for long: the next beat says it in any case.
+    fn beat_after(&self, written: oneshot::Receiver<()>, beat: &CoordinatorBeat) {
+        let Some(bytes) = self.encode(subject::COORDINATOR_BEATS, beat) else { return };
+        let (bus, metrics, announced) =
+            (Arc::clone(&self.bus), self.metrics.clone(), Arc::clone(&self.announced));
+        let number = beat.number;
+        tokio::spawn(async move {
+            if written.await.is_ok() && announced.load(Ordering::Relaxed) == number {
+                publish(&*bus, &metrics, subject::COORDINATOR_BEATS, bytes);
+            }
+        });
     }
 
     fn record(&self, partition: Partition, epoch: Epoch, sources: &mut Sources) {
@@ -94,13 +120,19 @@ impl Executor {
     }
 
     fn send<T: Serialize>(&self, subject: &str, message: &T) {
-        match codec::encode(message) {
-            Ok(bytes) => self.publish(subject, bytes),
-            Err(error) => {
+        if let Some(bytes) = self.encode(subject, message) {
+            self.publish(subject, bytes);
+        }
+    }
+
+    fn encode<T: Serialize>(&self, subject: &str, message: &T) -> Option<Vec<u8>> {
+        let encoded = codec::encode(message);
+        encoded
+            .inspect_err(|error| {
                 self.metrics.oversized();
                 tracing::error!(%subject, %error, "a message was not sent");
-            }
-        }
+            })
+            .ok()
     }
 
     fn send_json<T: Serialize>(&self, subject: &str, body: &T) {
@@ -111,10 +143,14 @@ impl Executor {
     }
 
     fn publish(&self, subject: &str, bytes: Vec<u8>) {
-        if let Err(error) = self.bus.publish(subject, Bytes::from(bytes)) {
-            self.metrics.publish_failed(error);
-            tracing::debug!(%error, "a message was refused");
-        }
+        publish(&*self.bus, &self.metrics, subject, bytes);
+    }
+}
+
+fn publish(bus: &dyn Bus, metrics: &Metrics, subject: &str, bytes: Vec<u8>) {
+    if let Err(error) = bus.publish(subject, Bytes::from(bytes)) {
+        metrics.publish_failed(error);
+        tracing::debug!(%error, "a message was refused");
     }
 }
 

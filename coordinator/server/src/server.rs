@@ -95,7 +95,8 @@ impl CoordinatorServer {
         let (status, told) = watch::channel(Status::default());
         let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), kept, stopped).await?;
         let known = known(Arc::clone(&epochs)).await;
-        let executor = Executor { id: setup.id.clone(), bus, epochs, sink, keeper, metrics, status };
+        let (id, announced) = (setup.id.clone(), Arc::default());
+        let executor = Executor { id, bus, epochs, sink, keeper, announced, waited: false, metrics, status };
         let task = tokio::spawn(Loop::new(setup, sources, executor).run(known));
         Ok(Self { stop: Some(stop), status: told, task })
     }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use herenow_coordinator_core::Config;
 use herenow_coordinator_server::{CoordinatorServer, Discard, Keep, KeepConfig, Setup, StartError};
 use herenow_protocol::frame::ManualStatus;
 use herenow_protocol::id::ProcessId;
-use herenow_protocol::message::{ClaimCommand, ClaimRequest, ToGateway, Up};
+use herenow_protocol::message::{ApiStatus, ClaimCommand, ClaimRequest, Claimed, ToGateway, Up};
 use herenow_protocol::record::Record;
 use herenow_protocol::{GatewayId, Incarnation, Origin, Placement, UserId, UserKey, Version, codec, subject};
 use herenow_store::{KeyRange, MemoryStore, Page, StatusStore, StoreError, Written};
@@ -28,11 +28,14 @@ struct Moody {
     store: MemoryStore,
     away: Arc<AtomicBool>,
     silent: Arc<AtomicBool>,
+    /// What is written is there after so many milliseconds.
+    slow: Arc<AtomicU64>,
 }
 
 impl Moody {
     fn new() -> Self {
-        Self { store: MemoryStore::new(1_000), away: Arc::default(), silent: Arc::default() }
+        let store = MemoryStore::new(1_000);
+        Self { store, away: Arc::default(), silent: Arc::default(), slow: Arc::default() }
     }
 
     fn set_silent(&self, silent: bool) {
@@ -59,7 +62,11 @@ impl Moody {
 
 impl StatusStore for Moody {
     fn put_batch(&self, records: Vec<Record>) -> BoxFuture<'_, Result<Written, StoreError>> {
-        let later = async move { self.store.put_batch(records).await };
+        let slow = Duration::from_millis(self.slow.load(Ordering::Relaxed));
+        let later = async move {
+            tokio::time::sleep(slow).await;
+            self.store.put_batch(records).await
+        };
         self.or_away(later.boxed())
     }
 
@@ -96,15 +103,23 @@ impl Node {
         let mut keep = KeepConfig { interval: Duration::from_millis(20), ..KeepConfig::default() };
         keep.load_timeout = Duration::from_millis(200);
         change(&mut keep);
-        let (bus, mut registry) = (LocalBus::new(), Registry::default());
         let setup = setup(Some(Keep { store: Arc::new(store.clone()), config: keep }));
-        let epochs = Arc::new(LocalEpochs::new());
+        let node = Self::join(&LocalBus::new(), &Arc::new(LocalEpochs::new()), setup).await;
+        node.owns_all().await;
+        node
+    }
+
+    async fn join(bus: &LocalBus, epochs: &Arc<LocalEpochs>, setup: Setup) -> Self {
+        let (bus, epochs, mut registry) = (bus.clone(), Arc::clone(epochs), Registry::default());
+        let requests = setup.seed * 100;
         let server =
             CoordinatorServer::start(setup, Arc::new(bus.clone()), epochs, Box::new(Discard), &mut registry);
-        let server = server.await.unwrap();
-        let mut status = server.watch();
+        Self { bus, server: server.await.unwrap(), registry, requests }
+    }
+
+    async fn owns_all(&self) {
+        let mut status = self.server.watch();
         tokio::time::timeout(PATIENCE, status.wait_for(|status| status.settled == 4)).await.unwrap().unwrap();
-        Self { bus, server, registry, requests: 0 }
     }
 
     /// A user says some words.
@@ -114,7 +129,7 @@ impl Node {
         self.ask(name, command).await;
     }
 
-    async fn ask(&mut self, name: &str, command: ClaimCommand) {
+    async fn ask(&mut self, name: &str, command: ClaimCommand) -> Claimed {
         self.requests += 1;
         let process = ProcessId::new("gateway").unwrap();
         let origin = Origin { gateway: GatewayId { process, shard: 0 }, incarnation: Incarnation(1) };
@@ -128,8 +143,8 @@ impl Node {
         loop {
             let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
             if let ToGateway::ClaimDone(done) = codec::decode(&answer.payload).unwrap() {
-                assert!(done.outcome.is_ok() && done.request == self.requests);
-                return;
+                assert_eq!(done.request, self.requests);
+                return done.outcome.unwrap();
             }
         }
     }
@@ -254,6 +269,44 @@ async fn who_leaves_in_order_has_written_everything_and_the_next_reads_it() {
     next.until("herenow_store_records_read_total", |read| read > 0).await;
     next.until("herenow_coordinator_partitions_unread", |unread| unread == 0).await;
     next.until("herenow_coordinator_users", |users| users == 1).await;
+}
+
+/// Two coordinators and a store that takes its time: what was said a moment before a partition is given away, and is
+/// not written yet, is what its next owner knows.
+#[tokio::test]
+async fn a_claim_survives_the_hand_over_of_its_partition() {
+    let store = Moody::new();
+    let (bus, epochs) = (LocalBus::new(), Arc::new(LocalEpochs::new()));
+    let join = |name: &str, seed: u64| {
+        let config = KeepConfig { interval: Duration::from_secs(60), ..KeepConfig::default() };
+        let mut setup = setup(Some(Keep { store: Arc::new(store.clone()), config }));
+        (setup.id, setup.seed) = (ProcessId::new(name).unwrap(), seed);
+        (setup.config.heartbeat_interval, setup.config.dead_after) =
+            (Duration::from_millis(250), Duration::from_secs(1));
+        // The second one hears the first before it may claim anything.
+        setup.config.ready_after = Duration::from_millis(500);
+        Node::join(&bus, &epochs, setup)
+    };
+    let mut one = join("one", 1).await;
+    one.owns_all().await;
+    let mut two = join("two", 2).await;
+    let mut status = two.server.watch();
+    tokio::time::timeout(PATIENCE, status.wait_for(|status| status.ready)).await.unwrap().unwrap();
+    store.slow.store(100, Ordering::Relaxed);
+    let people = ["ana", "ben", "cleo", "dan", "eve", "fay", "gus", "hal"];
+    for name in people {
+        one.claim(name, "my last words here").await;
+    }
+    assert_eq!(kept(&store, "ana").await, None, "nothing is written yet");
+    assert_eq!((one.server.status().owned, two.server.status().owned), (4, 0));
+    tokio::join!(one.server.drain(), two.owns_all());
+    for name in people {
+        let below = ClaimCommand::Api { status: ApiStatus::Idle, text: None, ttl_ms: None, session: None };
+        let claimed = two.ask(name, below).await;
+        let shown = &claimed.entry.public;
+        assert!(claimed.covered, "{name}: the claim that it made of itself is above: {shown:?}");
+        assert_eq!(shown.text.as_deref(), Some("my last words here"));
+    }
 }
 
 #[tokio::test]

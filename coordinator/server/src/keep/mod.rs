@@ -14,7 +14,7 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{Epoch, Partition, Placement, UserKey, Version};
 use herenow_store::{StatusStore, StoreError};
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -48,6 +48,8 @@ pub(crate) struct Keeper {
     writer: Option<Writer>,
     reader: Arc<Reader>,
     loads: BTreeMap<Partition, AbortHandle>,
+    /// Until what was said of partitions that were let go is written.
+    parting: Option<oneshot::Receiver<()>>,
 }
 
 impl Keeper {
@@ -61,7 +63,7 @@ impl Keeper {
         let (pages, arriving) = mpsc::channel(PAGES);
         let writer = Writer::start(Arc::clone(&keep.store), keep.config, metrics.clone());
         let reader = Arc::new(Reader::new(keep.store, keep.config.timeout, metrics, pages));
-        (Self { placement, writer: Some(writer), reader, loads: BTreeMap::new() }, arriving)
+        (Self { placement, writer: Some(writer), reader, loads: BTreeMap::new(), parting: None }, arriving)
     }
 
     /// Keeps a record, soon.
@@ -94,9 +96,13 @@ impl Keeper {
         if let Some(load) = self.loads.remove(&partition) {
             load.abort();
         }
-        if let Some(writer) = &self.writer {
-            writer.hurry();
-        }
+        self.parting = self.writer.as_ref().map(Writer::flush);
+    }
+
+    /// Where partitions were let go since this was asked last: until what was said of them is written. That they are free
+    /// is told after it.
+    pub(crate) const fn parting(&mut self) -> Option<oneshot::Receiver<()>> {
+        self.parting.take()
     }
 
     /// Writes what waits, for as long as that may take at the end, and stops.

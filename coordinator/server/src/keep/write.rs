@@ -10,7 +10,7 @@ use std::time::Duration;
 use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version};
 use herenow_store::{BATCH, StatusStore, StoreError, Written};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -53,6 +53,8 @@ struct Waiting {
     most: usize,
     hurry: Notify,
     close: Notify,
+    /// Who wants to know when all that waits now is written.
+    flushes: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 /// Takes wishes at once, and has them carried out by a task of its own. Dropping it drops what waits, as a crash would.
@@ -69,6 +71,7 @@ impl Writer {
             most: config.max_waiting,
             hurry: Notify::new(),
             close: Notify::new(),
+            flushes: Mutex::default(),
         });
         let work = Work {
             store,
@@ -94,9 +97,15 @@ impl Writer {
         users.insert(key, wish);
     }
 
-    /// Writes what waits now, rather than at the end of the interval.
-    pub(super) fn hurry(&self) {
+    /// Writes what waits now, rather than at the end of the interval. Says when it is written; where it could not be,
+    /// that ends without a word.
+    pub(super) fn flush(&self) -> oneshot::Receiver<()> {
+        let (done, written) = oneshot::channel();
+        let mut flushes = lock(&self.waiting.flushes);
+        flushes.retain(|flush| !flush.is_closed());
+        flushes.push(done);
         self.waiting.hurry.notify_one();
+        written
     }
 
     /// Writes what waits, and stops.
@@ -119,9 +128,13 @@ impl Drop for Writer {
     }
 }
 
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Waiting {
     fn users(&self) -> MutexGuard<'_, Wishes> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.users)
     }
 
     /// Some of what waits.
@@ -163,7 +176,13 @@ impl Work {
                 () = waiting.hurry.notified() => false,
                 () = tokio::time::sleep(self.config.interval) => false,
             };
-            self.write_all().await;
+            // Whoever asks from now on has its wishes written by the next turn.
+            let flushes = std::mem::take(&mut *lock(&waiting.flushes));
+            if self.write_all().await {
+                for flush in flushes {
+                    let _ = flush.send(());
+                }
+            }
             let left = waiting.users().len();
             self.metrics.waiting(left);
             if last {
@@ -175,12 +194,12 @@ impl Work {
         }
     }
 
-    /// Writes until nothing waits, or the store fails.
-    async fn write_all(&mut self) {
+    /// Writes until nothing waits, or the store fails; whether it did not.
+    async fn write_all(&mut self) -> bool {
         loop {
             let wishes = self.waiting.take();
             if wishes.is_empty() {
-                return;
+                return true;
             }
             let began = self.clock.elapsed();
             let outcome = self.write(&wishes).await;
@@ -190,7 +209,7 @@ impl Work {
                 Err((call, error)) => {
                     self.waiting.put_back(wishes);
                     self.failed(call, &error);
-                    return;
+                    return false;
                 }
             }
         }
