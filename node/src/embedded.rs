@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::admin::Readiness;
-use crate::config::{BusKind, Config, LoadError, Role, StoreKind};
+use crate::config::{BusKind, Config, LoadError, Role};
 
 /// How long the bus is waited for at the start.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -72,20 +72,17 @@ impl Wiring {
 }
 
 impl Wiring {
-    /// With the store that the configuration names, opened.
+    /// With the store that the configuration names, opened. One in Cassandra that does not answer now is opened later.
     ///
     /// # Errors
-    /// It cannot be opened; `store.path` is named, and what to do.
+    /// It cannot be opened; the key is named, and what to do.
     pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
-        let (StoreKind::Embedded, Some(path)) = (config.store.kind, &config.store.path) else {
-            if config.plays(Role::Coordinator) {
+        if config.plays(Role::Coordinator) {
+            self.store = crate::store::open(config).await?;
+            if self.store.is_none() {
                 tracing::warn!("claims and last seen are not kept over a restart: see [store]");
             }
-            return Ok(self);
-        };
-        let opened = herenow_store::Embedded::open(path, &config.placement()?).await;
-        let store = opened.map_err(|error| LoadError::new("store.path", error.to_string()))?;
-        self.store = Some(Arc::new(store));
+        }
         Ok(self)
     }
 }

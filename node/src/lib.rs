@@ -12,6 +12,7 @@ mod demo;
 mod embedded;
 mod serve;
 mod shutdown;
+mod store;
 pub mod telemetry;
 pub mod token;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
+mod cassandra;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,7 +14,7 @@ use herenow_bus::testing::NatsServer;
 use herenow_client::{ClientOptions, ConnectionState};
 use herenow_protocol::{Activity, DeviceKind, Status};
 use support::balancer::Balancer;
-use support::http::get;
+use support::http::{get, post};
 use support::{AUDIENCE, Client, ISSUER, KEY, PATIENCE, backend};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -21,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(2);
 const MOVING_WINDOW: Duration = Duration::from_secs(4);
 const PARTITIONS: u64 = 16;
+/// How often what has changed is written, where something is kept.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// What may pass over a bound on a machine that others use too.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -72,6 +75,17 @@ impl Process {
         value.unwrap_or(0)
     }
 
+    /// Leaves in order, as for a signal.
+    async fn leave(&mut self) {
+        support::http::exchange(self.admin, b"POST /drain HTTP/1.0\r\n\r\n").await;
+        let left = async {
+            while self.child.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, left).await.expect("it leaves in time");
+    }
+
     /// `kill -9`.
     fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -118,7 +132,7 @@ fn settings(nats: &str) -> Vec<(&'static str, String)> {
 struct Cluster {
     gateways: [Process; 2],
     coordinators: [Process; 2],
-    _nats: NatsServer,
+    nats: NatsServer,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -135,7 +149,7 @@ impl Cluster {
         let mut cluster = Self {
             gateways: [start("gateway", 1), start("gateway", 2)],
             coordinators: [start("coordinator", 1), start("coordinator", 2)],
-            _nats: nats,
+            nats,
             _alone: alone,
         };
         for process in cluster.gateways.iter_mut().chain(&mut cluster.coordinators) {
@@ -162,6 +176,39 @@ impl Cluster {
             }
         };
         tokio::time::timeout(PATIENCE, settled).await.expect("settled in time");
+    }
+
+    /// A backend says so of the crowd.
+    async fn nobody_is_to_be_disturbed(&self, text: &str) {
+        for person in crowd() {
+            let body = serde_json::json!({"userId": person, "status": "dnd", "text": text}).to_string();
+            let token = backend("presence:write");
+            let answer = post(self.gateways[0].clients, "/status", Some(&token), &body).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+
+    /// Waits until it is certain of everybody of the crowd how they are shown: not to be disturbed, with these words.
+    async fn everybody_says(&self, text: &str) {
+        for person in crowd() {
+            let path = format!("/status/{}", support::http::segment(&person));
+            let certain = async {
+                loop {
+                    let token = backend("presence:read");
+                    let answer = get(self.gateways[1].clients, &path, Some(&token)).await.json();
+                    if answer["status"] != "unknown" && answer["asOf"].is_null() {
+                        return answer;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let answer = tokio::time::timeout(PATIENCE, certain).await.expect("certain in time");
+            assert_eq!(
+                (&answer["status"], &answer["text"]),
+                (&"dnd".into(), &text.into()),
+                "{person}: {answer}"
+            );
+        }
     }
 
     async fn client(&self, gateway: usize, user: &str) -> Client {
@@ -263,6 +310,46 @@ async fn a_killed_coordinator_changes_nobody() {
     }
     late.bye().await;
     ben.sees("late", Status::Offline).await;
+}
+
+/// A backend says of everybody that they are not to be disturbed, and the coordinators leave in order, come back and die
+/// in turn.
+#[tokio::test]
+async fn what_is_kept_in_cassandra_outlives_every_coordinator() {
+    let Some(server) = cassandra::server::Server::shared() else { return };
+    let kept = server.config();
+    // Its tables are made now: later nothing waits for them.
+    drop(herenow_store::Cassandra::open(&kept).await.unwrap());
+    let store = [
+        ("HERENOW__STORE__KIND", "cassandra"),
+        // However busy the machine is: what is to be shown here is what is read.
+        ("HERENOW__STORE__LOAD_TIMEOUT", "20s"),
+        ("HERENOW__STORE__CASSANDRA__NODES", kept.nodes[0].as_str()),
+        ("HERENOW__STORE__CASSANDRA__KEYSPACE", kept.keyspace.as_str()),
+        ("HERENOW__STORE__CASSANDRA__USER", cassandra::server::SUPERUSER),
+        ("HERENOW__STORE__CASSANDRA__PASSWORD", cassandra::server::SUPERUSER),
+    ];
+    let mut cluster = Cluster::start_with(&store).await;
+    let start = |cluster: &Cluster, number: usize| {
+        Process::start("coordinator", &format!("coordinator-{number}"), &cluster.nats.url, &store)
+    };
+    cluster.nobody_is_to_be_disturbed("for a while").await;
+    tokio::time::sleep(INTERVAL * 2).await;
+    cluster.coordinators[1].leave().await;
+    cluster.settled(&[0]).await;
+    cluster.everybody_says("for a while").await;
+    cluster.coordinators[1] = start(&cluster, 2);
+    cluster.settled(&[0, 1]).await;
+    cluster.everybody_says("for a while").await;
+    cluster.nobody_is_to_be_disturbed("for long").await;
+    tokio::time::sleep(INTERVAL * 2).await;
+    cluster.coordinators[0].kill();
+    cluster.settled(&[1]).await;
+    cluster.everybody_says("for long").await;
+    cluster.coordinators[1].kill();
+    cluster.coordinators[0] = start(&cluster, 1);
+    cluster.settled(&[0]).await;
+    cluster.everybody_says("for long").await;
 }
 
 #[tokio::test]

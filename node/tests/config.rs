@@ -153,6 +153,13 @@ fn a_store_that_cannot_be_used_is_refused_with_its_key() {
     assert_eq!(refused(&[("HERENOW__STORE__PATH", "/var/lib/herenow/store")]).key, "store.path");
     let many = [("HERENOW__CLUSTER__BUS", "nats"), ("HERENOW__NODE__NAME", "one")];
     assert!(load_with(GOOD, &many).is_ok());
+    let cassandra = ("HERENOW__STORE__KIND", "cassandra");
+    let nodes = ("HERENOW__STORE__CASSANDRA__NODES", "10.0.0.1:9042, 10.0.0.2:9042");
+    let config = load_with(GOOD, &[many[0], many[1], cassandra, nodes]).unwrap();
+    assert_eq!(config.store.cassandra.nodes, ["10.0.0.1:9042", "10.0.0.2:9042"]);
+    let wrong = ("HERENOW__STORE__CASSANDRA__REPLICATION", "10");
+    assert_eq!(refused(&[cassandra, wrong]).key, "store.cassandra.replication");
+    assert_eq!(refused(&[nodes]).key, "store.cassandra");
     assert_eq!(refused(&[many[0], many[1], embedded, ("HERENOW__STORE__PATH", "/x")]).key, "store.kind");
     assert_eq!(refused(&[("HERENOW__STORE__MAX_WAITING", "0")]).key, "store.max_waiting");
     assert_eq!(refused(&[("HERENOW__STORE__INTERVAL", "2min")]).key, "store.interval");
@@ -309,6 +316,9 @@ fn the_example_shows_the_defaults() {
     assert_eq!(all.nats.user.as_deref(), Some("herenow"));
     all.nats = herenow_bus::NatsConfig { user: None, password_file: None, ..all.nats };
     (all.node.name, all.store.path) = (None, None);
+    let kept = &mut all.store.cassandra;
+    assert!(kept.tls.is_some());
+    (kept.datacenter, kept.user, kept.password_file, kept.tls) = (None, None, None, None);
     if let Some(gateway) = &mut all.gateway {
         gateway.tls = None;
     }

@@ -1,14 +1,17 @@
-//! What a process with an embedded store says after kill -9.
+//! What a process with a store says after kill -9, and what it says of a store that it cannot use.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
+mod cassandra;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use cassandra::server::{SUPERUSER, Server};
+use herenow_protocol::Placement;
+use herenow_store::{Cassandra, CassandraConfig};
 use serde_json::{Value, json};
 use support::http::{delete, get, post};
 use support::{AUDIENCE, Client, ISSUER, KEY, PATIENCE, backend};
@@ -23,21 +26,29 @@ struct Process {
 }
 
 impl Process {
-    /// Until it is ready, on what is kept in a directory.
-    async fn start(kept: &Path) -> Self {
-        let binary =
-            std::env::var("HERENOW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_herenow").to_owned());
+    /// Until it is ready, on what is kept.
+    async fn start(store: &[Setting<'_>]) -> Self {
         let (admin, at) = (free(), free());
-        let child = Command::new(binary)
-            .args(["serve", "--listen", &at.to_string(), "--admin-listen", &admin.to_string()])
-            .envs(settings())
-            .env("HERENOW__STORE__PATH", kept)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = serve(admin, at, store).spawn().unwrap();
         let mut process = Self { child, admin, at };
         tokio::time::timeout(PATIENCE, process.ready()).await.expect("ready in time");
         process
+    }
+
+    /// Until a number of `/metrics` is above zero.
+    async fn counts(&self, name: &str) {
+        let counted = async {
+            loop {
+                let answer = support::http::exchange(self.admin, b"GET /metrics HTTP/1.0\r\n\r\n").await;
+                let text = answer.map(|answer| answer.text).unwrap_or_default();
+                let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+                if value.is_some_and(|value: u64| value > 0) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE * 2, counted).await.expect(name);
     }
 
     async fn ready(&mut self) {
@@ -94,7 +105,17 @@ fn free() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-fn settings() -> [(&'static str, &'static str); 10] {
+type Setting<'a> = (&'a str, &'a str);
+
+fn serve(admin: SocketAddr, at: SocketAddr, store: &[Setting<'_>]) -> Command {
+    let binary = std::env::var("HERENOW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_herenow").to_owned());
+    let mut command = Command::new(binary);
+    command.args(["serve", "--listen", &at.to_string(), "--admin-listen", &admin.to_string()]);
+    command.envs(settings()).envs(store.iter().copied()).stdout(Stdio::null());
+    command
+}
+
+fn settings() -> [Setting<'static>; 9] {
     [
         ("HERENOW__CLUSTER__SECRET", "a cluster secret of the tests, long enough"),
         ("HERENOW__CLUSTER__PARTITION_BITS", "4"),
@@ -103,7 +124,6 @@ fn settings() -> [(&'static str, &'static str); 10] {
         ("HERENOW__GATEWAY__AUTH__ISSUER", ISSUER),
         ("HERENOW__GATEWAY__AUTH__AUDIENCE", AUDIENCE),
         ("HERENOW__GATEWAY__SHARDS", "1"),
-        ("HERENOW__STORE__KIND", "embedded"),
         ("HERENOW__STORE__INTERVAL", "50ms"),
         ("HERENOW__LOG__LEVEL", "warn"),
     ]
@@ -113,7 +133,8 @@ fn settings() -> [(&'static str, &'static str); 10] {
 async fn claims_and_last_seen_survive_kill_9_and_who_was_erased_does_not() {
     let directory = tempfile::tempdir().unwrap();
     let kept = directory.path().join("store");
-    let mut process = Process::start(&kept).await;
+    let store = [("HERENOW__STORE__KIND", "embedded"), ("HERENOW__STORE__PATH", kept.to_str().unwrap())];
+    let mut process = Process::start(&store).await;
     let ana = Client::connect(process.at, "ana").await;
     ana.bye().await;
     process.set(json!({"userId": "ben", "status": "dnd", "text": "thinking"})).await;
@@ -129,7 +150,7 @@ async fn claims_and_last_seen_survive_kill_9_and_who_was_erased_does_not() {
         assert_eq!((&ben["status"], &ben["text"]), (&json!("dnd"), &json!("thinking")));
         tokio::time::sleep(INTERVAL * 10).await;
         process.kill();
-        process = Process::start(&kept).await;
+        process = Process::start(&store).await;
         for (user, before) in [("ana", ana), ("ben", ben), ("cleo", cleo)] {
             let after = process.certain(user).await;
             for what in ["status", "text", "lastUpdated"] {
@@ -139,4 +160,53 @@ async fn claims_and_last_seen_survive_kill_9_and_who_was_erased_does_not() {
         let eve = process.certain("eve").await;
         assert_eq!((&eve["status"], &eve["lastUpdated"]), (&json!("offline"), &Value::Null), "{eve}");
     }
+}
+
+fn in_cassandra<'a>(config: &'a CassandraConfig, password: &'a str) -> [Setting<'a>; 6] {
+    [
+        ("HERENOW__STORE__KIND", "cassandra"),
+        ("HERENOW__STORE__CASSANDRA__NODES", config.nodes[0].as_str()),
+        ("HERENOW__STORE__CASSANDRA__KEYSPACE", config.keyspace.as_str()),
+        ("HERENOW__STORE__CASSANDRA__REPLICATION", "1"),
+        ("HERENOW__STORE__CASSANDRA__USER", SUPERUSER),
+        ("HERENOW__STORE__CASSANDRA__PASSWORD", password),
+    ]
+}
+
+/// The code that a start ends with, and what it says.
+fn refused(store: &[Setting<'_>]) -> (Option<i32>, String) {
+    let output = serve(free(), free(), store).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn what_will_not_mend_by_itself_ends_the_start() {
+    let Some(server) = Server::shared() else { return };
+    let (ours, others) = (server.config(), server.config());
+    let (code, said) = refused(&in_cassandra(&ours, "wrong"));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("store.cassandra") && said.contains("refuses"), "{said}");
+    assert!(!said.contains("wrong"), "a password is never told: {said}");
+    let store = Cassandra::open(&others).await.unwrap();
+    store.claim_for(&Placement::new(b"the secret of somebody else", 4)).await.unwrap();
+    let (code, said) = refused(&in_cassandra(&others, SUPERUSER));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("store.cassandra") && said.contains("another cluster secret"), "{said}");
+}
+
+#[tokio::test]
+async fn a_process_that_starts_without_its_servers_serves_and_keeps_when_they_come() {
+    let Some(mut server) = Server::start() else { return };
+    let config = server.config();
+    server.kill();
+    let store = in_cassandra(&config, SUPERUSER);
+    let mut process = Process::start(&store).await;
+    process.set(json!({"userId": "ben", "status": "dnd", "text": "all the same"})).await;
+    process.counts("herenow_store_failures_total{call=\"scan\",reason=\"unavailable\"}").await;
+    server.restart();
+    process.counts("herenow_store_records_written_total{outcome=\"stored\"}").await;
+    process.kill();
+    process = Process::start(&store).await;
+    let ben = process.certain("ben").await;
+    assert_eq!((&ben["status"], &ben["text"]), (&json!("dnd"), &json!("all the same")), "{ben}");
 }

@@ -11,7 +11,7 @@ use super::Config;
 pub const ENV_PREFIX: &str = "HERENOW__";
 
 /// Keys whose value in the environment is a list, with commas between.
-const LISTS: [&str; 3] = ["node.roles", "nats.servers", "gateway.origins"];
+const LISTS: [&str; 4] = ["node.roles", "nats.servers", "gateway.origins", "store.cassandra.nodes"];
 
 /// A value that cannot be used, and where it stands. The process ends with 78.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

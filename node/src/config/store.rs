@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use herenow_coordinator_server::KeepConfig;
+use herenow_store::CassandraConfig;
 use serde::{Deserialize, Serialize};
 
 use super::check::ensure;
@@ -18,14 +19,16 @@ pub enum StoreKind {
     Memory,
     /// In a directory of this machine, without a server.
     Embedded,
+    /// In Cassandra, for all coordinators of a deployment.
+    Cassandra,
 }
 
 /// What is kept beyond the life of a coordinator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// `memory` or `embedded`. Default `memory`. With `cluster.bus = "nats"` only `memory`: what one machine keeps is old
-    /// when another has owned a partition meanwhile.
+    /// `memory`, `embedded` or `cassandra`. Default `memory`. With `cluster.bus = "nats"` not `embedded`: what one machine
+    /// keeps is old when another has owned a partition meanwhile.
     pub kind: StoreKind,
     /// The directory of an embedded store, made where it is not there; nothing is written outside of it. No default.
     pub path: Option<PathBuf>,
@@ -40,12 +43,15 @@ pub struct Store {
     pub timeout: Duration,
     /// Most users that wait to be written, each with its last value. Default 1,000,000.
     pub max_waiting: usize,
+    /// How to reach Cassandra; only with `kind = "cassandra"`. The same in every coordinator.
+    pub cassandra: CassandraConfig,
 }
 
 impl Default for Store {
     fn default() -> Self {
         let KeepConfig { interval, load_timeout, timeout, max_waiting } = KeepConfig::default();
-        Self { kind: StoreKind::Memory, path: None, interval, load_timeout, timeout, max_waiting }
+        let cassandra = CassandraConfig::default();
+        Self { kind: StoreKind::Memory, path: None, interval, load_timeout, timeout, max_waiting, cassandra }
     }
 }
 
@@ -63,7 +69,14 @@ impl Config {
         self.store.keep().check().map_err(|error| LoadError::under("store", &error))?;
         let embedded = self.store.kind == StoreKind::Embedded;
         let alone = self.cluster.bus == BusKind::Local;
-        ensure(!embedded || alone, "store.kind", "must be \"memory\" with cluster.bus = \"nats\"")?;
+        ensure(!embedded || alone, "store.kind", "must not be \"embedded\" with cluster.bus = \"nats\"")?;
+        if self.store.kind == StoreKind::Cassandra {
+            let checked = self.store.cassandra.check();
+            checked.map_err(|error| LoadError::under("store.cassandra", &error.to_string()))?;
+        } else {
+            let unused = self.store.cassandra == CassandraConfig::default();
+            ensure(unused, "store.cassandra", "is used only with store.kind = \"cassandra\"")?;
+        }
         ensure(
             !embedded || self.store.path.is_some(),
             "store.path",

@@ -14,6 +14,9 @@ const STEPS: [&str; CASSANDRA_SCHEMA as usize] = [include_str!("schema_1.cql")];
 const VERSIONS: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (name text, version int, PRIMARY KEY ((name), version))";
 
+/// What the row begins with that says which cluster secret the keyspace is of.
+const SECRET: &str = "secret ";
+
 /// Makes or alters the tables. Each statement may be made again: a process that died in between is no harm, and nor are
 /// two that do it at the same time on one node. On two nodes they might, which Cassandra does not order.
 pub(super) async fn run(server: &str, config: &CassandraConfig, session: &Session) -> Result<(), StoreError> {
@@ -50,6 +53,21 @@ pub(super) async fn run(server: &str, config: &CassandraConfig, session: &Sessio
         written.map_err(|error| failure::of(server, &error))?;
     }
     Ok(())
+}
+
+/// Marks the keyspace as of one cluster secret, or finds it marked as of another: under that no user would be found.
+pub(super) async fn claim_for(server: &str, mark: u64, session: &Session) -> Result<(), StoreError> {
+    let ours = format!("{SECRET}{mark:016x}");
+    let ask = "SELECT name FROM schema_version";
+    let names: Vec<(String,)> = super::rows(server, session.query_unpaged(ask, ()).await)?;
+    let marks: Vec<String> =
+        names.into_iter().map(|(name,)| name).filter(|name| name.starts_with(SECRET)).collect();
+    if marks.is_empty() {
+        let mark = "INSERT INTO schema_version (name, version) VALUES (?, 1)";
+        let written = session.query_unpaged(mark, (&ours,)).await;
+        return written.map(drop).map_err(|error| failure::of(server, &error));
+    }
+    if marks.iter().all(|mark| *mark == ours) { Ok(()) } else { Err(StoreError::OtherSecret(server.into())) }
 }
 
 async fn run_one(server: &str, session: &Session, statement: &str, wanted: bool) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use herenow_protocol::Placement;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -68,6 +69,14 @@ impl Cassandra {
             Ok(opened) => opened,
             Err(_) => Err(StoreError::Unavailable(format!("{name}: no answer in {limit:?}"))),
         }
+    }
+
+    /// Takes the keyspace for users under keys of `placement`, that is of one cluster secret.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherSecret`] where it was taken for another; [`StoreError::Unavailable`].
+    pub async fn claim_for(&self, placement: &Placement) -> Result<(), StoreError> {
+        migrate::claim_for(&self.inner.name, placement.mark(), &self.inner.session).await
     }
 
     fn failed(&self, error: &ExecutionError) -> StoreError {

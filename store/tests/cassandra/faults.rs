@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use herenow_protocol::Version;
+use herenow_protocol::{Placement, Version};
 use herenow_store::testing::{entry, key, record, version};
 use herenow_store::{
     ActivityLog as _, CASSANDRA_SCHEMA, Cassandra, CassandraConfig, Secret, Span, StatusStore as _,
@@ -81,6 +81,16 @@ async fn many_that_start_at_once_make_the_tables_once() {
     let keys = (0..4).map(|i| key(&format!("u{i}"))).collect();
     let read = opened[0].as_ref().unwrap().get_many(keys).await.unwrap();
     assert_eq!(read.into_iter().flatten().count(), 4);
+    for store in opened.iter().flatten() {
+        is_of_one_secret(store, &config.keyspace).await;
+    }
+}
+
+async fn is_of_one_secret(store: &Cassandra, keyspace: &str) {
+    store.claim_for(&Placement::new(b"our secret", 4)).await.unwrap();
+    let error = store.claim_for(&Placement::new(b"that of others", 4)).await.unwrap_err();
+    assert_eq!(error.label(), "other_secret", "{error}");
+    assert!(error.to_string().contains(keyspace), "{error}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use herenow_store::{CassandraConfig, Secret};
 use tempfile::TempDir;
 
-use crate::support::{certificates_of, signal, skipped};
+use super::support::{certificates_of, signal, skipped};
 
 /// The user and password that a new cluster has.
 pub const SUPERUSER: &str = "cassandra";
