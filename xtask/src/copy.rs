@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::workspace::Workspace;
 
 /// What else than sources goes into the service.
-const PARTS: [&str; 5] = [".html", ".css", ".js", ".json", "herenow.example.toml"];
+const PARTS: [&str; 8] = [".html", ".css", ".js", ".json", ".cql", ".sql", ".lua", "herenow.example.toml"];
 const SDK: &str = "client-sdk/js/dist/herenow.js";
 
 /// A copy of the workspace that may be broken.
@@ -114,4 +114,31 @@ fn remove(directory: &Path) -> Result<()> {
         fs::remove_dir_all(directory)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tasks themselves, and tests, are not built there.
+    fn is_built(file: &Path) -> bool {
+        let parts: Vec<_> = file.components().map(|part| part.as_os_str()).collect();
+        !parts.iter().any(|part| *part == "xtask" || *part == "tests")
+    }
+
+    #[test]
+    fn whatever_the_sources_include_is_copied() {
+        let workspace = Workspace::find().unwrap();
+        for file in workspace.files(&[".rs"]).unwrap() {
+            if !is_built(file.strip_prefix(workspace.root()).unwrap()) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            for included in text.split("include_str!(\"").skip(1) {
+                let name = included.split('"').next().unwrap();
+                let copied = name.ends_with(SDK) || PARTS.iter().any(|part| name.ends_with(part));
+                assert!(copied, "{} includes {name}", file.display());
+            }
+        }
+    }
 }
