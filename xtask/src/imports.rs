@@ -16,7 +16,7 @@ enum May {
 }
 
 /// Imports run one way: protocol, cores, bus and store, servers, node. Cores do not know each other, nor do servers.
-const TABLE: [(&str, May); 13] = [
+const TABLE: [(&str, May); 14] = [
     ("herenow-protocol", May::Only(&[])),
     ("herenow-gateway-core", May::Only(&["herenow-protocol"])),
     ("herenow-coordinator-core", May::Only(&["herenow-protocol"])),
@@ -38,6 +38,7 @@ const TABLE: [(&str, May); 13] = [
             "herenow-client-core",
         ]),
     ),
+    ("herenow-counts", May::Only(&["herenow-protocol", "herenow-gateway-core", "herenow-coordinator-core"])),
     ("herenow", May::Anything),
     ("herenow-loadtest", May::Anything),
     ("xtask", May::Only(&["herenow-protocol"])),

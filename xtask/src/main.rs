@@ -7,6 +7,7 @@ mod chaos;
 mod clock;
 mod codes;
 mod copy;
+mod counts;
 mod imports;
 mod mutate;
 mod planted;
@@ -76,6 +77,14 @@ enum Bench {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// Instructions and allocations of the hot paths, compared with those on record in `counts/`
+    Counts(counts::Options),
+    /// Times of the hot paths, by criterion
+    Paths {
+        /// Anything for criterion, after `--`
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
     /// The embedded store: writes, reads, size and time to open
     Store {
         /// How many users are kept, in millions
@@ -104,6 +113,12 @@ fn main() -> Result<()> {
         Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),
         Command::Chaos(options) => chaos::all(&workspace, options),
+        Command::Bench { what: Bench::Counts(options) } => counts::all(&workspace, &options),
+        Command::Bench { what: Bench::Paths { rest } } => {
+            let cores = ["herenow-protocol", "herenow-gateway-core", "herenow-coordinator-core"];
+            let packages = cores.into_iter().flat_map(|name| ["--package", name]);
+            Run::cargo(&workspace, ["bench"]).args(packages).arg("--").args(rest).done()
+        }
         Command::Bench { what: Bench::Store { millions } } => {
             let bench =
                 ["run", "--release", "-p", "herenow-store", "--features", "testing", "--example", "measure"];

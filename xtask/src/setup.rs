@@ -58,6 +58,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     install(workspace, &CARGO_DENY)?;
     chromium(workspace)?;
     servers(workspace);
+    valgrind(workspace);
     node_packages(workspace)
 }
 
@@ -166,6 +167,15 @@ fn servers(workspace: &Workspace) {
     }
     if let Err(error) = cassandra::install(workspace) {
         println!("warning: the tests that need Cassandra will be skipped: {error:#}");
+    }
+}
+
+/// Installs what counts instructions. Without it, nothing is counted.
+fn valgrind(workspace: &Workspace) {
+    if !Run::new(workspace, "valgrind").arg("--version").works()
+        && let Err(error) = apt(workspace, &["valgrind"], "valgrind")
+    {
+        println!("warning: the instructions of the hot paths will not be counted: {error:#}");
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::clock::Watch;
 use crate::run::Run;
 use crate::workspace::Workspace;
-use crate::{chaos, setup, tidy};
+use crate::{chaos, counts, setup, tidy};
 
 /// Which of the steps to run.
 #[derive(Args, Debug)]
@@ -37,6 +37,8 @@ enum Step {
     Build,
     /// Unit, vectors, simulation, bus conformance, whole service, and cluster over NATS
     Test,
+    /// Instructions of the hot paths, compared with those on record
+    Counts,
     /// Faults on real processes, a few of all kinds
     Chaos,
     /// The JavaScript SDK
@@ -59,6 +61,7 @@ impl Step {
             // With the same targets as the tests, so that every crate is built once, with the same features.
             Self::Build => cargo(&["build", "--workspace", "--bins", "--tests"]).done(),
             Self::Test => cargo(&["test", "--workspace"]).done(),
+            Self::Counts => counts::all(workspace, &counts::Options::default()),
             Self::Chaos => with_tools(workspace, chaos::short(workspace)).done(),
             Self::Js => npm(workspace, "test"),
             Self::Browser => npm(workspace, "test:browser"),
