@@ -37,21 +37,6 @@ pub(crate) const RULES: &[Rule] = &[
         )],
     },
     Rule {
-        name: "an owner in doubt is believed all the same (R8)",
-        edits: &[
-            edit(
-                "gateway/core/src/view.rs",
-                "if self.settled && beat.settled && !beat.doubts {",
-                "if self.settled {",
-            ),
-            edit(
-                "gateway/core/src/deliver.rs",
-                "let stated = view.is_settled() || !known.is_negative();",
-                "let stated = true;",
-            ),
-        ],
-    },
-    Rule {
         name: "grace is ignored",
         edits: &[edit(
             "coordinator/core/src/partition.rs",
@@ -178,18 +163,6 @@ pub(crate) const RULES: &[Rule] = &[
         )],
     },
     Rule {
-        name: "a deaf coordinator lists what it owned (R7)",
-        edits: &[edit(
-            "coordinator/core/src/coordinator.rs",
-            "let owned = if isolated { Vec::new() } else { self.ownership.beat(self.by_user, self.frozen) };",
-            "let owned = self.ownership.beat(self.by_user, self.frozen);",
-        )],
-    },
-    Rule {
-        name: "what an owner says that doubts it itself is fresh (R7)",
-        edits: &[edit("gateway/core/src/view.rs", "if caught_up && !beat.doubts {", "if caught_up {")],
-    },
-    Rule {
         name: "who is told to move is taken for gone (moving)",
         edits: &[edit(
             "gateway/core/src/drain.rs",
@@ -199,11 +172,14 @@ pub(crate) const RULES: &[Rule] = &[
     },
     Rule {
         name: "lost words about watchers are not missed (R10)",
-        edits: &[edit(
-            "coordinator/core/src/interest.rs",
-            "let missing = now.since(since) >= patience;",
-            "let missing = { let _ = (since, patience); false };",
-        )],
+        edits: &[
+            edit(
+                "coordinator/core/src/interest.rs",
+                "let missing = now.since(since) >= patience;",
+                "let missing = { let _ = (since, patience); false };",
+            ),
+            edit("coordinator/core/src/interest.rs", "&& seq.is_none_or(|seq| seq <= told.seq);", ";"),
+        ],
     },
     Rule {
         name: "an unsettled owner's list is taken for whole (R9)",

@@ -444,3 +444,20 @@ fn messages_for_what_one_does_not_own_are_counted_and_dropped() {
     assert_eq!(world.core.stats().misdirected, 1);
     assert_eq!(world.deltas(), []);
 }
+
+#[test]
+fn who_is_deaf_lists_nothing_until_it_hears_itself_again() {
+    let mut world = World::new();
+    world.advance_ms(300);
+    assert_eq!(world.beats().last().unwrap().owned.len(), 1);
+    world.echo = false;
+    world.advance(secs(3));
+    assert!(world.core.stats().isolated);
+    assert!(
+        world.beats().last().unwrap().owned.is_empty(),
+        "it may still be heard, and knows nothing any more"
+    );
+    world.echo = true;
+    world.advance_ms(600);
+    assert_eq!(world.beats().last().unwrap().owned.len(), 1);
+}
