@@ -1,6 +1,10 @@
 //! Bringing the tables to the schema that this program reads.
 
+use std::time::Duration;
+
 use scylla::client::session::Session;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::response::query_result::QueryResult;
 
 use super::{CassandraConfig, failure};
 use crate::StoreError;
@@ -16,6 +20,9 @@ const VERSIONS: &str =
 
 /// What the row begins with that says which cluster secret the keyspace is of.
 const SECRET: &str = "secret ";
+
+/// How long to wait before asking again for a table that is listed and not served yet: making one takes about as long.
+const NOT_YET: Duration = Duration::from_millis(50);
 
 /// Makes or alters the tables. Each statement may be made again: a process that died in between is no harm, and nor are
 /// two that do it at the same time on one node. On two nodes they might, which Cassandra does not order.
@@ -85,8 +92,23 @@ async fn tables(server: &str, keyspace: &str, session: &Session) -> Result<Vec<S
 
 async fn version(server: &str, session: &Session) -> Result<i32, StoreError> {
     let ask = "SELECT version FROM schema_version WHERE name = 'herenow'";
-    let rows = super::rows::<(i32,)>(server, session.query_unpaged(ask, ()).await)?;
+    let mut answer = session.query_unpaged(ask, ()).await;
+    // A server lists a table that another process makes before it serves it.
+    while is_missing(&answer) {
+        tokio::time::sleep(NOT_YET).await;
+        answer = session.query_unpaged(ask, ()).await;
+    }
+    let rows = super::rows::<(i32,)>(server, answer)?;
     Ok(rows.into_iter().map(|(version,)| version).max().unwrap_or(0))
+}
+
+/// Whether the server says that it has no such table, or not whole: it knows its name first and its data later.
+fn is_missing(answer: &Result<QueryResult, ExecutionError>) -> bool {
+    let Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, said))) = answer else {
+        return false;
+    };
+    (*error == DbError::Invalid && said.contains("does not exist"))
+        || (*error == DbError::ServerError && said.contains("Unknown CF"))
 }
 
 /// The statements of a file, without comments.
