@@ -11,7 +11,6 @@ use crate::fading::Pace;
 use crate::gateways::{Gateways, MASS_SILENCE};
 use crate::listening::Listening;
 use crate::ownership::Ownership;
-use crate::partition::PartitionState;
 use crate::peers::Peers;
 use crate::request::{refuse_claim, refuse_list};
 use crate::resyncs::Resyncs;
@@ -104,6 +103,7 @@ impl Coordinator {
         }
         self.fade(now);
         self.publish(now, out);
+        self.ownership.take_stock(&self.config);
     }
 
     /// When [`Self::handle_timeout`] wants to be called next.
@@ -112,12 +112,10 @@ impl Coordinator {
         if self.ownership.announce {
             return Some(self.now);
         }
+        let dues = self.ownership.view_dues(&self.config);
         // Cut off, nothing ends by itself: what is due waits for the end of that, and not in a loop.
-        let timer = |state: &PartitionState| state.next_timer().filter(|_| !self.was_isolated);
-        let states = self.ownership.view_owned();
-        let due = states.flat_map(|state| state.publish_due(&self.config).into_iter().chain(timer(state)));
-        let fading = self.fade_due().filter(|_| !self.was_isolated);
-        due.chain(fading).chain(std::iter::once(self.beat_due)).min()
+        let ends = dues.next_end().into_iter().chain(self.fade_due(dues)).filter(|_| !self.was_isolated);
+        dues.next_tell().into_iter().chain(ends).chain(std::iter::once(self.beat_due)).min()
     }
 
     /// Does what is due.
@@ -135,6 +133,7 @@ impl Coordinator {
         if self.ownership.announce || now.mono >= self.beat_due {
             self.send_beat(now.mono, out);
         }
+        self.ownership.take_stock(&self.config);
     }
 
     /// A process that stood still has not listened: what piled up for it is old, its own beats among it. It is cut off
@@ -318,13 +317,16 @@ impl Coordinator {
     }
 
     fn run_timers(&mut self, now: Now) {
-        for state in self.ownership.all_owned() {
-            state.handle_timers(now, &self.config);
+        for partition in self.ownership.dues(&self.config).to_end(now.mono) {
+            if let Some(state) = self.ownership.owned(partition) {
+                state.handle_timers(now, &self.config);
+            }
         }
     }
 
     fn publish(&mut self, now: Now, out: &mut Vec<Output>) {
-        for state in self.ownership.all_owned() {
+        for partition in self.ownership.dues(&self.config).to_tell(now.mono) {
+            let Some(state) = self.ownership.owned(partition) else { continue };
             if state.publish_due(&self.config).is_some_and(|due| due <= now.mono) {
                 self.stats.changes += state.n - state.outbox.published;
                 state.publish(&self.id, now.mono, &self.config, out);

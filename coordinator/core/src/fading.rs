@@ -12,6 +12,7 @@ use herenow_protocol::{MonoTime, Now, Partition, Status, UserKey};
 use crate::Config;
 use crate::coordinator::Coordinator;
 use crate::derive::Derived;
+use crate::due::Dues;
 use crate::partition::PartitionState;
 use crate::publish::DELTA_ENTRIES;
 use crate::user::User;
@@ -92,6 +93,13 @@ impl Pace {
         self.credit = self.credit.saturating_add(earned).min(Self::most(rate) * USER);
     }
 
+    /// Whose turn is next, and how many that are.
+    fn next_turn(&self, dues: &Dues, rate: u32) -> Option<(Partition, u64)> {
+        let (partition, waiting) = dues.next_fading(self.last)?;
+        let most = if rate == 0 { u64::MAX } else { Self::most(rate) };
+        Some((partition, most.min(waiting as u64)))
+    }
+
     /// When there is credit for a turn of so many.
     fn due(&self, turn: u64, rate: u32) -> MonoTime {
         let missing = (turn * USER).saturating_sub(self.credit);
@@ -100,28 +108,19 @@ impl Pace {
 }
 
 impl Coordinator {
-    /// Whose turn is next, and how many that are.
-    fn next_turn(&self) -> Option<(Partition, u64)> {
-        let waits = || self.ownership.view_owned().filter(|state| state.fading.len() > 0);
-        let after = waits().find(|state| self.pace.last.is_none_or(|last| state.partition > last));
-        let state = after.or_else(|| waits().next())?;
-        let rate = self.config.offline_rate;
-        let most = if rate == 0 { u64::MAX } else { Pace::most(rate) };
-        Some((state.partition, most.min(state.fading.len() as u64)))
-    }
-
     /// When [`Self::fade`] has something to do next.
-    pub(crate) fn fade_due(&self) -> Option<MonoTime> {
-        let (_, turn) = self.next_turn()?;
-        Some(self.pace.due(turn.min(Pace::most(self.config.offline_rate)), self.config.offline_rate))
+    pub(crate) fn fade_due(&self, dues: &Dues) -> Option<MonoTime> {
+        let rate = self.config.offline_rate;
+        let (_, turn) = self.pace.next_turn(dues, rate)?;
+        Some(self.pace.due(turn.min(Pace::most(rate)), rate))
     }
 
     /// Gives turns as long as there is credit for whole ones. Cut off, nobody is shown offline.
     pub(crate) fn fade(&mut self, now: Now) {
         let rate = self.config.offline_rate;
         self.pace.earn(now.mono, rate);
-        while let Some((partition, turn)) = self.next_turn().filter(|_| !self.peers.isolated(now.mono)) {
-            if rate > 0 && self.pace.credit < turn * USER {
+        while let Some((partition, turn)) = self.pace.next_turn(self.ownership.dues(&self.config), rate) {
+            if self.peers.isolated(now.mono) || rate > 0 && self.pace.credit < turn * USER {
                 return;
             }
             self.pace.credit = self.pace.credit.saturating_sub(turn.saturating_mul(USER));

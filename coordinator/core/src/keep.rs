@@ -115,6 +115,11 @@ impl PartitionState {
         self.keeping.changed.remove(&key);
     }
 
+    /// Whether [`Self::keep`] has something to do.
+    pub(crate) fn has_to_keep(&self) -> bool {
+        self.keeping.read && !self.keeping.changed.is_empty()
+    }
+
     /// Hands to the store what has changed, once its partition was read.
     pub(crate) fn keep(&mut self, now: Now, out: &mut Vec<Output>) {
         if !self.keeping.read {

@@ -9,6 +9,7 @@ mod claims;
 mod config;
 mod coordinator;
 mod derive;
+mod due;
 mod fading;
 mod gateways;
 mod interest;

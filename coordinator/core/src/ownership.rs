@@ -11,6 +11,7 @@ use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Partition, Placement};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use crate::due::{Due, Dues, Partitions};
 use crate::partition::PartitionState;
 use crate::peers::Peers;
 use crate::{Config, Output, Recorded};
@@ -36,6 +37,15 @@ struct Slot {
     role: Role,
 }
 
+impl Slot {
+    fn state(&self) -> Option<&PartitionState> {
+        match &self.role {
+            Role::Owner(state) => Some(state),
+            Role::None | Role::Claiming(..) => None,
+        }
+    }
+}
+
 /// Counts for metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Counts {
@@ -50,6 +60,9 @@ pub(crate) struct Counts {
 pub(crate) struct Ownership {
     me: CoordinatorId,
     slots: BTreeMap<Partition, Slot>,
+    /// What is due in them, but for those that were touched since.
+    dues: Dues,
+    touched: Partitions,
     rng: ChaCha8Rng,
     /// A beat is due at once: what this coordinator owns has changed.
     pub(crate) announce: bool,
@@ -59,11 +72,20 @@ pub(crate) struct Ownership {
 impl Ownership {
     pub(crate) fn new(me: CoordinatorId, placement: &Placement, seed: u64) -> Self {
         let slots = placement.all().map(|partition| (partition, Slot::default())).collect();
-        Self { me, slots, rng: ChaCha8Rng::seed_from_u64(seed), announce: false, counts: Counts::default() }
+        Self {
+            me,
+            slots,
+            dues: Dues::default(),
+            touched: Partitions::default(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            announce: false,
+            counts: Counts::default(),
+        }
     }
 
     /// The partition, if this coordinator owns it.
     pub(crate) fn owned(&mut self, partition: Partition) -> Option<&mut PartitionState> {
+        self.touched.insert(partition);
         match &mut self.slots.get_mut(&partition)?.role {
             Role::Owner(state) => Some(state),
             Role::None | Role::Claiming(..) => None,
@@ -72,18 +94,44 @@ impl Ownership {
 
     /// Every partition that this coordinator owns.
     pub(crate) fn all_owned(&mut self) -> impl Iterator<Item = &mut PartitionState> {
-        self.slots.values_mut().filter_map(|slot| match &mut slot.role {
-            Role::Owner(state) => Some(&mut **state),
+        let touched = &mut self.touched;
+        self.slots.iter_mut().filter_map(|(partition, slot)| match &mut slot.role {
+            Role::Owner(state) => {
+                touched.insert(*partition);
+                Some(&mut **state)
+            }
             Role::None | Role::Claiming(..) => None,
         })
     }
 
     /// The same, to look at.
     pub(crate) fn view_owned(&self) -> impl Iterator<Item = &PartitionState> {
-        self.slots.values().filter_map(|slot| match &slot.role {
-            Role::Owner(state) => Some(&**state),
-            Role::None | Role::Claiming(..) => None,
-        })
+        self.slots.values().filter_map(Slot::state)
+    }
+
+    /// Asks anew what is due where something may have changed.
+    pub(crate) fn take_stock(&mut self, config: &Config) {
+        for partition in std::mem::take(&mut self.touched) {
+            self.dues.set(partition, self.due(partition, config));
+        }
+    }
+
+    /// What is due, and where.
+    pub(crate) fn dues(&mut self, config: &Config) -> &Dues {
+        self.take_stock(config);
+        &self.dues
+    }
+
+    /// The same, to look at between two inputs.
+    pub(crate) fn view_dues(&self, config: &Config) -> &Dues {
+        let noted = |at: &Partition| self.dues.get(*at) == self.due(*at, config);
+        debug_assert!(self.slots.keys().all(noted), "somebody changed what is due and did not touch it");
+        &self.dues
+    }
+
+    fn due(&self, partition: Partition, config: &Config) -> Due {
+        let state = self.slots.get(&partition).and_then(Slot::state);
+        state.map(|state| state.due(config)).unwrap_or_default()
     }
 
     /// What a beat says of them.
@@ -108,6 +156,7 @@ impl Ownership {
         }
         slot.seen = epoch;
         slot.owner = None;
+        self.touched.insert(partition);
         match std::mem::take(&mut slot.role) {
             Role::None => {}
             Role::Claiming(..) | Role::Owner(_) => {
@@ -202,6 +251,7 @@ impl Ownership {
     }
 
     fn own(&mut self, partition: Partition, epoch: Epoch, now: MonoTime) {
+        self.touched.insert(partition);
         if let Some(slot) = self.slots.get_mut(&partition) {
             slot.owner = None;
             slot.role = Role::Owner(Box::new(PartitionState::new(partition, epoch, now)));
@@ -231,6 +281,7 @@ impl Ownership {
 
     /// Lets a partition go.
     pub(crate) fn release(&mut self, partition: Partition, out: &mut Vec<Output>) {
+        self.touched.insert(partition);
         if let Some(slot) = self.slots.get_mut(&partition) {
             slot.role = Role::None;
             self.announce = true;
