@@ -94,7 +94,7 @@ const MORE: &[Rule] = &[
         name: LAST_DEVICE,
         edits: &[edit(
             "coordinator/core/src/derive.rs",
-            "if sessions.iter().any(|session| session.activity == Activity::Active) {",
+            "if sessions.any(|session| session.activity == Activity::Active) {",
             "if sessions.last().is_some_and(|session| session.activity == Activity::Active) {",
         )],
     },

@@ -88,8 +88,8 @@ pub struct Derived {
 /// Decides what a user is shown as at `now`.
 #[must_use]
 pub fn derive(sessions: &[Session], claims: &Claims, publish_devices: bool, now: MonoTime) -> Derived {
-    let counting: Vec<&Session> = sessions.iter().filter(|session| session.counts(now)).collect();
-    let (face, rule) = visible(&counting, claims, publish_devices, now);
+    let counting = sessions.iter().filter(|session| session.counts(now));
+    let (face, rule) = visible(counting, claims, publish_devices, now);
     if claims.manual(now).is_some_and(|claim| claim.status == ManualStatus::Invisible) {
         return Derived { public: Face::offline(), own: Some(face), rule: Rule::Invisible };
     }
@@ -97,16 +97,22 @@ pub fn derive(sessions: &[Session], claims: &Claims, publish_devices: bool, now:
 }
 
 /// Rules 2 to 5.
-fn visible(sessions: &[&Session], claims: &Claims, publish_devices: bool, now: MonoTime) -> (Face, Rule) {
-    if sessions.is_empty() {
+fn visible<'a>(
+    sessions: impl Iterator<Item = &'a Session> + Clone,
+    claims: &Claims,
+    publish_devices: bool,
+    now: MonoTime,
+) -> (Face, Rule) {
+    if sessions.clone().next().is_none() {
         return (Face::offline(), Rule::NoSession);
     }
-    let (status, rule) = claimed(claims, now).unwrap_or_else(|| (by_sessions(sessions), Rule::Sessions));
+    let by_sessions = || (by_sessions(sessions.clone()), Rule::Sessions);
+    let (status, rule) = claimed(claims, now).unwrap_or_else(by_sessions);
     if status == Status::Offline {
         return (Face::offline(), rule);
     }
-    let active = sessions.iter().any(|session| session.activity == Activity::Active);
-    let background = sessions.iter().any(|session| session.activity == Activity::Background);
+    let active = sessions.clone().any(|session| session.activity == Activity::Active);
+    let background = sessions.clone().any(|session| session.activity == Activity::Background);
     let devices = if publish_devices { kinds(sessions) } else { Vec::new() };
     let (text, emoji) = claims.words(now);
     (Face { status, text, emoji, reachable: background && !active, devices }, rule)
@@ -132,16 +138,12 @@ fn claimed(claims: &Claims, now: MonoTime) -> Option<(Status, Rule)> {
 }
 
 /// Rule 5.
-fn by_sessions(sessions: &[&Session]) -> Status {
-    if sessions.iter().any(|session| session.activity == Activity::Active) {
-        Status::Online
-    } else {
-        Status::Idle
-    }
+fn by_sessions<'a>(mut sessions: impl Iterator<Item = &'a Session>) -> Status {
+    if sessions.any(|session| session.activity == Activity::Active) { Status::Online } else { Status::Idle }
 }
 
-fn kinds(sessions: &[&Session]) -> Vec<DeviceKind> {
-    let mut kinds: Vec<DeviceKind> = sessions.iter().map(|session| session.kind).collect();
+fn kinds<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<DeviceKind> {
+    let mut kinds: Vec<DeviceKind> = sessions.map(|session| session.kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
     kinds
