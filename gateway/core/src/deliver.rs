@@ -11,6 +11,9 @@ use crate::view::Freshness;
 use crate::watch::{Known, Tell};
 use crate::{Output, Slot};
 
+/// A session that was told keeps room for so many changes, which most frames do not exceed: 128 bytes.
+const ROOM: usize = 32;
+
 impl Gateway {
     /// Takes a value for a user and tells its watchers.
     pub(crate) fn learn(
@@ -136,17 +139,21 @@ impl Gateway {
         }
         session.dirty.sort_unstable();
         session.dirty.dedup();
-        let rest = session.dirty.split_off(session.dirty.len().min(USERS_PER_FRAME));
-        let page = std::mem::replace(&mut session.dirty, rest);
+        let mut page = std::mem::take(&mut session.dirty);
         session.flushed_at = Some(now.mono);
         let own = session.key;
         frame.push_str(r#"{"type":"presence","users":["#);
         let empty = frame.len();
-        for index in page {
+        let len = page.len().min(USERS_PER_FRAME);
+        for index in page.drain(..len) {
             self.write_presence(index, own, now, frame, empty);
         }
         frame.push_str("]}");
         self.stats.presence_frames += 1;
+        page.shrink_to(ROOM);
+        if let Some(session) = self.session(slot) {
+            session.dirty = page;
+        }
         true
     }
 
