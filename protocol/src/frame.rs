@@ -2,7 +2,6 @@
 //!
 //! Unknown fields are ignored by both sides. An unknown type is an error that leaves the socket open.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::code::ErrorCode;
@@ -131,28 +130,12 @@ impl ClientFrame {
     /// # Errors
     /// `invalid_json`, `unknown_frame`, `invalid_status` or `invalid_frame`, with the field at fault.
     pub fn parse(text: &str) -> Result<Self, FrameError> {
-        match parse(text) {
-            Ok(frame) => Ok(frame),
-            Err(error) => Err(explain(text, &error)),
-        }
+        serde_json::from_str(text).map_err(|error| explain(text, &error))
     }
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json)?;
-    json.end().map_err(|error| serde_path_to_error::Error::new(root(), error))?;
-    Ok(value)
-}
-
-fn root() -> serde_path_to_error::Path {
-    let mut track = serde_path_to_error::Track::new();
-    let _ = serde_path_to_error::Deserializer::new(serde_json::Value::Null, &mut track);
-    track.path()
-}
-
 /// Finds out why, on the way of the error only.
-fn explain(text: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> FrameError {
+fn explain(text: &str, error: &serde_json::Error) -> FrameError {
     let id = serde_json::from_str::<HeadId>(text).ok().and_then(|head| head.id);
     let fail = |code, message: String| FrameError { code, message, id };
     if !matches!(serde_json::from_str(text), Ok(serde_json::Value::Object(_))) {
@@ -164,7 +147,7 @@ fn explain(text: &str, error: &serde_path_to_error::Error<serde_json::Error>) ->
     if !CLIENT_TYPES.contains(&head.kind.as_ref()) {
         return fail(ErrorCode::UnknownFrame, "the frame type is not known".to_owned());
     }
-    let cause = plain_cause(error.inner());
+    let cause = plain_cause(error);
     if head.kind == "status" && cause.starts_with("unknown variant") {
         return fail(
             ErrorCode::InvalidStatus,
