@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::limit;
 
 /// The version of every message between roles. Grows when any of their types changes.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

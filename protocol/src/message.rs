@@ -164,6 +164,9 @@ pub struct Sync {
     pub sessions: Vec<SessionRecord>,
     /// Those that ended of late: a new owner must go on with the grace that was given them.
     pub ended: Vec<Ended>,
+    /// How long ago the last one ended that is no longer among them, in milliseconds: whoever is in neither list ended no
+    /// later than that. None when nobody was left out.
+    pub forgot_ms: Option<u64>,
 }
 
 /// A session that ended of late.
@@ -332,6 +335,8 @@ pub struct Shown {
     pub reachable: bool,
     /// The kinds of device in use, where published.
     pub devices: Vec<DeviceKind>,
+    /// R8: it is not so any more as far as its owner knows, who may not say so yet: nobody is told it as certain.
+    pub held: bool,
 }
 
 impl Shown {
@@ -346,6 +351,7 @@ impl Shown {
             emoji: None,
             reachable: false,
             devices: Vec::new(),
+            held: false,
         }
     }
 
@@ -357,6 +363,7 @@ impl Shown {
             && self.emoji == other.emoji
             && self.reachable == other.reachable
             && self.devices == other.devices
+            && self.held == other.held
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Client {
     pub(crate) left_on: Option<u64>,
     pub(crate) link: Link,
     pub(crate) no_network_until: u64,
+    /// Its person is not back before.
+    pub(crate) away_until: u64,
     pub(crate) activity: Activity,
     pub(crate) activity_since: u64,
     /// The program is dead, and its gateway does not know.
@@ -84,6 +86,7 @@ impl Client {
             left_on: None,
             link: Link::Away,
             no_network_until: 0,
+            away_until: 0,
             activity: Activity::Active,
             activity_since: 0,
             mute: false,

@@ -29,6 +29,7 @@ impl Fault {
             | Self::StoreOut(_)
             | Self::ArbiterLosesTail
             | Self::Shuffle(_)
+            | Self::Away(_)
             | Self::Standstill(_)
             | Self::StandstillOnBeat(_) => true,
             Self::Rush(..) | Self::WallJump(..) | Self::Drift(..) | Self::Drain(..) => false,

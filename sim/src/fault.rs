@@ -14,6 +14,10 @@ const LAST_WORDS_MS: u64 = 3_000;
 
 /// How long all coordinators may stand still.
 const SLEEP_MS: u64 = 20_000;
+/// How long the bus may be away: longer than gateways remember who left ([`crate::process::ENDED_KEPT`]).
+const AWAY_MS: u64 = 35_000;
+/// How long before and after that nothing else goes wrong where nothing shall.
+const AROUND_MS: u64 = 15_000;
 /// How late messages of one process are at the most.
 pub(crate) const LAG_MS: u64 = 400;
 
@@ -117,6 +121,8 @@ pub enum Fault {
     Shuffle(u64),
     /// The arbiter answers late, or that it cannot, whatever it did; for so long.
     ArbiterUnsure(u64),
+    /// The bus is away, and with it the arbiter, for so long. Then each connection comes back by itself.
+    Away(u64),
 }
 
 impl fmt::Display for Fault {
@@ -140,6 +146,7 @@ impl fmt::Display for Fault {
             Self::Sever(from, to, both, span) => write!(f, "sever {from} {to} {both} {span}"),
             Self::Shuffle(span) => write!(f, "shuffle {span}"),
             Self::ArbiterUnsure(span) => write!(f, "arbiter-unsure {span}"),
+            Self::Away(span) => write!(f, "away {span}"),
         }
     }
 }
@@ -172,6 +179,7 @@ impl FromStr for Fault {
             }
             ["shuffle", span] => Self::Shuffle(span.parse()?),
             ["arbiter-unsure", span] => Self::ArbiterUnsure(span.parse()?),
+            ["away", span] => Self::Away(span.parse()?),
             _ => bail!("no fault is written so: {text}"),
         };
         Ok(fault)
@@ -206,7 +214,8 @@ impl Fault {
             | Self::Rush(..)
             | Self::Shuffle(_)
             | Self::Standstill(_)
-            | Self::StandstillOnBeat(_) => false,
+            | Self::StandstillOnBeat(_)
+            | Self::Away(_) => false,
             Self::StoreOut(_) => true,
         }
     }
@@ -231,7 +240,8 @@ impl Fault {
             | Self::Rush(..)
             | Self::Shuffle(_)
             | Self::Standstill(_)
-            | Self::StandstillOnBeat(_) => [None, None],
+            | Self::StandstillOnBeat(_)
+            | Self::Away(_) => [None, None],
         }
     }
 }
@@ -266,11 +276,24 @@ pub(crate) fn schedule(profile: Profile, start: u64, rng: &mut ChaCha8Rng) -> Ve
         let span = rng.random_range(1_000..20_000);
         faults.push((start + rng.random_range(0..profile.storm_ms), Fault::StoreOut(span)));
     }
+    if profile.faults > 0 && rng.random_bool(0.2) {
+        bus_away(profile, start, rng, &mut faults);
+    }
     if profile.claims {
         faults.retain(|(_, fault)| !fault.may_lose_claims());
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
+}
+
+/// In half of the worlds that this happens to, nothing else goes wrong around it: what comes of it alone is exact.
+fn bus_away(profile: Profile, start: u64, rng: &mut ChaCha8Rng, faults: &mut Vec<(u64, Fault)>) {
+    let at = start + rng.random_range(0..profile.storm_ms - AWAY_MS);
+    let span = rng.random_range(1_000..AWAY_MS);
+    if rng.random_bool(0.5) {
+        faults.retain(|(when, _)| *when + AROUND_MS < at || *when > at + span + AROUND_MS);
+    }
+    faults.push((at, Fault::Away(span)));
 }
 
 /// All coordinators stand still for so long that who was in grace when it began is back long before it ends. A host

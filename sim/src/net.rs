@@ -54,6 +54,8 @@ pub(crate) struct Net {
     pub(crate) cuts: BTreeMap<Node, (bool, bool)>,
     /// From whom to whom nothing goes, and until when.
     pub(crate) severed: BTreeMap<(Node, Node), u64>,
+    /// Until when a process has no connection to the bus: that for its beats, or that for everything else.
+    pub(crate) away: BTreeMap<(Node, bool), u64>,
     /// By how much everything that a process sends is late, and until when.
     pub(crate) lags: BTreeMap<Node, (u64, u64)>,
     /// Until when even messages of one link overtake one another.
@@ -71,6 +73,7 @@ impl Net {
             doubling: 0.0,
             cuts: BTreeMap::new(),
             severed: BTreeMap::new(),
+            away: BTreeMap::new(),
             lags: BTreeMap::new(),
             shuffled_until: 0,
             last: BTreeMap::new(),
@@ -79,15 +82,20 @@ impl Net {
         }
     }
 
-    /// Whether nothing that a process sends arrives anywhere.
-    pub(crate) fn is_mute(&self, node: Node) -> bool {
-        self.cuts.get(&node).is_some_and(|(mute, _)| *mute)
+    /// Whether nothing that a process sends, beats or everything else, arrives anywhere.
+    pub(crate) fn is_mute(&self, node: Node, beat: bool, now: u64) -> bool {
+        self.cuts.get(&node).is_some_and(|(mute, _)| *mute) || self.is_away(node, beat, now)
     }
 
-    fn cut(&self, from: Node, to: Node, now: u64) -> bool {
+    fn is_away(&self, node: Node, beat: bool, now: u64) -> bool {
+        self.away.get(&(node, beat)).is_some_and(|until| now < *until)
+    }
+
+    fn cut(&self, from: Node, to: Node, beat: bool, now: u64) -> bool {
+        let away = self.is_away(from, beat, now) || self.is_away(to, beat, now);
         let sends = self.cuts.get(&from).is_none_or(|(deaf_out, _)| !deaf_out);
         let hears = self.cuts.get(&to).is_none_or(|(_, deaf_in)| !deaf_in);
-        !sends || !hears || self.severed.get(&(from, to)).is_some_and(|until| now < *until)
+        away || !sends || !hears || self.severed.get(&(from, to)).is_some_and(|until| now < *until)
     }
 
     /// A process begins anew, with new connections: what it sent over the old ones may come after.
@@ -105,7 +113,7 @@ impl Net {
         rng: &mut ChaCha8Rng,
     ) -> Vec<u64> {
         self.sent += 1;
-        if self.cut(from, to, now) || rng.random_bool(self.loss) {
+        if self.cut(from, to, beat, now) || rng.random_bool(self.loss) {
             self.lost += 1;
             return Vec::new();
         }

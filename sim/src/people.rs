@@ -15,6 +15,10 @@ use crate::world::{Event, World};
 
 /// When, before the storm ends, those go who are gone in the quiet.
 const LEAVING_MS: u64 = 6_000;
+/// How long a session whose end its gateway has not seen may be taken for alive, or in grace.
+const VANISHED_MS: u64 = 45_000;
+/// The same of one that its gateway has seen to be lost.
+const GRACE_MS: u64 = 11_000;
 /// How long a frame is under way between a device and its gateway.
 const WIRE_MS: u64 = 1;
 
@@ -28,7 +32,8 @@ impl World {
         if leaving && stormy && step != Step::Start {
             step = draw_leave(&mut self.rng);
         }
-        let acts = if step == Step::Start { !leaving } else { stormy };
+        let stays_away = leaving || self.now < self.clients[index].away_until;
+        let acts = if step == Step::Start { !stays_away } else { stormy };
         let next = if acts { self.act(index, step).unwrap_or(pause) } else { pause };
         self.at(self.now + next, Event::Step(index));
     }
@@ -37,6 +42,14 @@ impl World {
     fn leaves(&self, index: usize) -> bool {
         let user = self.clients[index].user as u64;
         self.profile.faults > 0 && user.wrapping_add(self.seed).is_multiple_of(4)
+    }
+
+    /// Takes its leave, and is not back before `until`.
+    pub(crate) fn depart(&mut self, index: usize, until: u64) {
+        self.clients[index].away_until = until;
+        if self.clients[index].sdk.is_some() {
+            self.act(index, Step::Bye(0));
+        }
     }
 
     pub(crate) fn nudge(&mut self, index: usize) {
@@ -81,7 +94,7 @@ impl World {
             Step::Vanish(away) => {
                 let user = self.clients[index].user;
                 self.oracle.no_grace(user);
-                self.oracle.leaves.lost(user, self.now);
+                self.oracle.leaves.haunts(user, self.now + VANISHED_MS);
                 self.stop_client(index);
                 self.clients[index].mute = true;
                 self.stirred = true;
@@ -308,10 +321,14 @@ impl World {
 
     fn check_order(&mut self, index: usize, presence: &Presence) {
         self.note(|| format!("client {index} is sent {presence:?}"));
-        let client = &mut self.clients[index];
-        if let (Link::Open { gateway, .. }, Some(user)) = (client.link, number_of(&presence.user_id)) {
+        if let (Link::Open { gateway, .. }, Some(user)) =
+            (self.clients[index].link, number_of(&presence.user_id))
+        {
             self.oracle.served(index, gateway, user, presence, self.now);
+            let people = (self.clients.as_slice(), &self.ghosts);
+            self.oracle.told_of_leaver(Some(index), gateway, user, presence, people, self.now);
         }
+        let client = &mut self.clients[index];
         let last = client.sent.get(&presence.user_id).copied();
         if last.is_none_or(|last| presence.version > last) {
             client.sent.insert(presence.user_id.clone(), presence.version);
@@ -332,7 +349,7 @@ impl World {
             let client = &self.clients[index];
             if client.left_on != Some(client.attempt) {
                 self.oracle.grace(client.user, gateway, since, self.now);
-                self.oracle.leaves.lost(client.user, self.now);
+                self.oracle.leaves.haunts(client.user, self.now + GRACE_MS);
             }
             self.part(index);
         }
@@ -381,7 +398,7 @@ impl World {
     pub(crate) fn lose_link(&mut self, index: usize, code: Option<u16>) {
         let client = &mut self.clients[index];
         if code != Some(CloseCode::Normal.number()) {
-            self.oracle.leaves.lost(client.user, self.now);
+            self.oracle.leaves.haunts(client.user, self.now + VANISHED_MS);
         }
         client.link = Link::Away;
         client.mute = false;

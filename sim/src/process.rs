@@ -24,6 +24,9 @@ const AT_ONCE: usize = 1;
 /// So few partitions that a gateway repairs at once, for the same reason.
 const REPAIRED_AT_ONCE: usize = 1;
 
+/// So short a memory of who left that the bus may be away for longer, as it may in the world outside.
+pub(crate) const ENDED_KEPT: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// How long a new owner waits for the store.
 const RESTORE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -106,6 +109,7 @@ impl World {
                     interest_by_user_from,
                     offline_rate: OFFLINE_RATE,
                     max_resyncs: AT_ONCE,
+                    grace_max: ENDED_KEPT,
                     restore_timeout: if self.profile.keeps { RESTORE } else { std::time::Duration::ZERO },
                     ..coordinator::Config::default()
                 };
@@ -127,7 +131,11 @@ impl World {
                 let id = GatewayId { process: name("g", i), shard: 0 };
                 let origin = Origin { gateway: id, incarnation: Incarnation(process.life) };
                 let now = process.now(self.now);
-                let config = gateway::Config { max_repairs: REPAIRED_AT_ONCE, ..gateway::Config::default() };
+                let config = gateway::Config {
+                    max_repairs: REPAIRED_AT_ONCE,
+                    ended_kept: ENDED_KEPT,
+                    ..gateway::Config::default()
+                };
                 process.core = Some(gateway::Gateway::new(config, origin, self.placement.clone(), seed, now));
             }
         }
@@ -242,7 +250,7 @@ impl World {
                 }
                 Output::Record { partition, epoch } => self.record(index, partition, epoch),
                 Output::Beat(beat) => {
-                    if !self.net.is_mute(node) {
+                    if !self.net.is_mute(node, true, self.now) {
                         let silent = self.silent_coordinators();
                         self.oracle.owns(&beat, &silent, self.now);
                     }
@@ -252,7 +260,7 @@ impl World {
                 Output::Down(delta) => self.send_delta(index, delta),
                 Output::ToGateway(gateway, message) => {
                     self.note(|| format!("c{index} answers {gateway} with {message:?}"));
-                    if !self.net.is_mute(node) {
+                    if !self.net.is_mute(node, false, self.now) {
                         self.oracle.answered(&message, self.now);
                     }
                     if let Some(to) = index_of(&gateway.process) {
@@ -280,13 +288,15 @@ impl World {
     }
 
     fn silent_coordinators(&self) -> Vec<CoordinatorId> {
-        let silent = |i: &usize| self.coordinators[*i].frozen || self.net.is_mute(Node::Coordinator(*i));
+        let silent = |i: &usize| {
+            self.coordinators[*i].frozen || self.net.is_mute(Node::Coordinator(*i), true, self.now)
+        };
         (0..self.coordinators.len()).filter(silent).map(|i| name("c", i)).collect()
     }
 
     fn send_delta(&mut self, index: usize, delta: Delta) {
         let life = self.coordinators[index].life;
-        let heard = !self.net.is_mute(Node::Coordinator(index));
+        let heard = !self.net.is_mute(Node::Coordinator(index), false, self.now);
         self.oracle.published(&delta, index, life, heard, self.now);
         self.note(|| format!("c{index} publishes {delta:?}"));
         let partition = delta.partition;
@@ -363,7 +373,7 @@ impl World {
         self.broadcast(from, false, listens, packet);
     }
 
-    fn nodes(&self) -> Vec<Node> {
+    pub(crate) fn nodes(&self) -> Vec<Node> {
         let coordinators = (0..self.coordinators.len()).map(Node::Coordinator);
         coordinators.chain((0..self.gateways.len()).map(Node::Gateway)).collect()
     }

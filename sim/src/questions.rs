@@ -16,16 +16,14 @@ const ONE_OF: u64 = 8;
 /// How long after somebody took its leave every owner must know of it, or doubt what it has, when gateways and the ways to
 /// them have been well for as long.
 const KNOWN_AFTER_MS: u64 = 6_000;
-/// How long a session that did not end in order may be taken for alive, or in grace.
-const HAUNTS_MS: u64 = 45_000;
 
 /// How people last left.
 #[derive(Debug, Default)]
 pub(crate) struct Leaves {
     /// In order.
     left: BTreeMap<usize, u64>,
-    /// In any other way.
-    lost: BTreeMap<usize, u64>,
+    /// In any other way: until when that may keep them alive.
+    haunted: BTreeMap<usize, u64>,
     /// When messages were last kept from coming as they should.
     rough: u64,
 }
@@ -35,18 +33,20 @@ impl Leaves {
         self.left.insert(user, at);
     }
 
-    pub(crate) fn lost(&mut self, user: usize, at: u64) {
-        self.lost.insert(user, at);
+    pub(crate) fn haunts(&mut self, user: usize, until: u64) {
+        let last = self.haunted.entry(user).or_default();
+        *last = until.max(*last);
     }
 
     pub(crate) fn rough(&mut self, until: u64) {
         self.rough = self.rough.max(until);
     }
 
-    /// When a user took its leave, if nothing but that has happened to its sessions for long, nor to messages.
+    /// When a user took its leave, if nothing was left then of sessions that ended otherwise, and messages came as they
+    /// should.
     fn plainly(&self, user: usize) -> Option<u64> {
         let at = *self.left.get(&user)?;
-        let plain = self.lost.get(&user).is_none_or(|lost| lost + HAUNTS_MS < at);
+        let plain = self.haunted.get(&user).is_none_or(|until| *until < at);
         (plain && self.rough + KNOWN_AFTER_MS < at).then_some(at)
     }
 }
@@ -88,13 +88,30 @@ impl Oracle {
         ghosts: &Ghosts,
         now: u64,
     ) {
+        let certain = told.as_of.is_none() && !matches!(told.status, Status::Unknown | Status::Offline);
+        if certain && !self.is_certain(gateway, user, told, now) {
+            self.fail("I9", now, format!("a backend was told by g{gateway}, as certain, {told:?}"));
+            return;
+        }
+        self.told_of_leaver(None, gateway, user, told, (clients, ghosts), now);
+    }
+
+    /// I9: who took its leave long since is told to nobody, `watcher` or a backend, as there for certain.
+    pub(crate) fn told_of_leaver(
+        &mut self,
+        watcher: Option<usize>,
+        gateway: usize,
+        user: usize,
+        told: &Presence,
+        (clients, ghosts): (&[Client], &Ghosts),
+        now: u64,
+    ) {
         if told.as_of.is_some() || matches!(told.status, Status::Unknown | Status::Offline) {
             return;
         }
-        if !self.is_certain(gateway, user, told, now) {
-            self.fail("I9", now, format!("a backend was told by g{gateway}, as certain, {told:?}"));
-        } else if let Some(left) = self.left_for_sure(user, clients, ghosts, now) {
-            let what = format!("a backend was told by g{gateway}, as certain, {told:?}, who left at {left}");
+        if let Some(left) = self.left_for_sure(user, clients, ghosts, now) {
+            let whom = watcher.map_or_else(|| "a backend".to_owned(), |index| format!("client {index}"));
+            let what = format!("{whom} was told by g{gateway}, as certain, {told:?}, who left at {left}");
             self.fail("I9", now, what);
         }
     }

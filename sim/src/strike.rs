@@ -10,6 +10,11 @@ use crate::net::Node;
 use crate::process::name;
 use crate::world::{Event, Heal, World};
 
+/// How much later than the bus a connection to it may be back.
+const RECONNECT_MS: u64 = 1_000;
+/// How soon after the bus people leave.
+const DEPARTING_MS: u64 = 10_000;
+
 impl World {
     pub(crate) fn strike(&mut self, fault: Fault) {
         self.faults += 1;
@@ -64,6 +69,7 @@ impl World {
                 self.oracle.leaves.rough(self.now + span);
                 self.net.shuffled_until = (self.now + span).min(self.storm_ends());
             }
+            Fault::Away(span) => self.take_bus_away(span),
             Fault::ArbiterUnsure(span) => {
                 self.arbiter_unsure_until = (self.now + span).min(self.storm_ends());
             }
@@ -167,6 +173,29 @@ impl World {
             }
         }
         self.at(until, Event::Heal(Heal::Join(node)));
+    }
+
+    /// Processes find the bus again one after another, each with its two connections, in any order.
+    fn take_bus_away(&mut self, span: u64) {
+        let back = (self.now + span).min(self.storm_ends());
+        self.arbiter_out_until = self.arbiter_out_until.max(back);
+        for node in self.nodes() {
+            for beat in [true, false] {
+                let until = back + self.rng.random_range(0..RECONNECT_MS);
+                self.net.away.insert((node, beat), until);
+            }
+        }
+        self.depart_with_bus(back);
+    }
+
+    /// Some leave soon after the bus, and are away until long after it is back: who never hears of it goes on to show them.
+    fn depart_with_bus(&mut self, back: u64) {
+        for index in 0..self.clients.len() {
+            let (user, after) = (self.clients[index].user, self.rng.random_range(0..DEPARTING_MS));
+            if user.is_multiple_of(2) {
+                self.at(self.now + after, Event::Depart(index, back + DEPARTING_MS));
+            }
+        }
     }
 
     fn sever(&mut self, from: Node, to: Node, both: bool, span: u64) {

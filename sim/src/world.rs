@@ -50,6 +50,8 @@ pub(crate) enum Event {
     BackendClaims,
     /// A person does something between the steps.
     Nudge(usize),
+    /// A person takes its leave with a device, and is not back before that time.
+    Depart(usize, u64),
     /// A client's SDK wanted to be called.
     Alarm(usize, u64),
     /// A client's attempt to connect.
@@ -304,6 +306,7 @@ impl World {
             Event::ReadOn(node, life, lane) => self.read_on(node, life, lane),
             Event::Step(index) => self.step(index),
             Event::Nudge(index) => self.nudge(index),
+            Event::Depart(index, until) => self.depart(index, until),
             Event::ToBackend(told) => self.backend_hears(*told),
             Event::BackendTick => self.backend_tick(),
             Event::BackendClaims => self.backend_claims(),

@@ -128,8 +128,8 @@ impl PartitionState {
         }
     }
 
-    /// R3: what the gateway says replaces what was known of it. Who ended of late has the rest of its grace; who is
-    /// missing without a word was lost.
+    /// R3: what the gateway says replaces what was known of it. Who ended of late has the rest of its grace. Who is
+    /// missing without a word was lost, no later than the last of whom the gateway remembers nothing.
     pub(crate) fn replace(
         &mut self,
         origin: &Origin,
@@ -152,8 +152,10 @@ impl PartitionState {
             accounted.insert(number);
         }
         self.heard_of(origin, accounted.iter().max().copied().unwrap_or_default());
+        let forgot_ms = whole.forgot_ms.unwrap_or_default();
+        let (until, lost_at) = (earlier(grace, forgot_ms), earlier(now.mono, forgot_ms));
         for (number, key) in known.sessions.into_iter().filter(|(number, _)| !accounted.contains(number)) {
-            self.lose(origin, (number, key), grace, now.mono, config);
+            self.lose(origin, (number, key), until, lost_at, config);
             self.evaluate(key, Cause::GraceOver, now, config);
         }
         for record in whole.sessions {
@@ -185,12 +187,11 @@ impl PartitionState {
         }
         let moves = ended.how == Ending::Moving;
         let whole = if moves { moving_until(grace, now.mono, config) } else { grace };
-        let until = MonoTime::from_millis(whole.as_millis().saturating_sub(ended.ago_ms));
+        let until = earlier(whole, ended.ago_ms);
         let held =
             self.users.get(&key).is_some_and(|user| user.sessions.iter().any(|s| s.is(origin, number)));
         if held && known.sessions.contains_key(&number) {
-            let lost_at = now.mono.as_millis().saturating_sub(ended.ago_ms);
-            self.lose(origin, (number, key), until, MonoTime::from_millis(lost_at), config);
+            self.lose(origin, (number, key), until, earlier(now.mono, ended.ago_ms), config);
         } else if held {
             self.prolong(origin, number, key, until);
         } else if !held && until > now.mono && (!self.settled || number > known.newest) {
@@ -319,9 +320,7 @@ impl PartitionState {
             self.note_changed(key, config);
         }
         if !self.settled && (is_negative(&derived) || self.holds_back(cause, now.mono, config)) {
-            let is_shown = |user: &User| user.public.n > 0 && user.public.status != derived.public.status;
-            let shown = self.users.get(&key).is_some_and(is_shown);
-            self.held_since = self.held_since.or(Some(now.wall).filter(|_| shown));
+            self.hold_back(key, derived.public.status, now.wall);
             return;
         }
         let Some(user) = self.users.get_mut(&key) else { return };
@@ -331,7 +330,7 @@ impl PartitionState {
         let from = user.public.status;
         let told = public_cause(cause, derived.own.is_some(), user.own.is_some());
         let changed = user.show(derived, self.n + 1, cause == Cause::Rebuilt, now.wall);
-        if !changed.public && !changed.own {
+        if !changed.any() {
             return;
         }
         self.n += 1;
@@ -367,13 +366,18 @@ impl PartitionState {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// R8: whether a user is told as there though it is not, as far as is known.
-    pub(crate) fn is_held_back(&self, user: &User, now: MonoTime) -> bool {
-        if self.settled || self.held_since.is_none() {
-            return false;
+    /// R8: what a user is shown as is not so any more, as far as is known, and that may not be said yet. It is told as
+    /// before, but not as certain.
+    fn hold_back(&mut self, key: UserKey, status: Status, now: WallTime) {
+        let Some(user) = self.users.get_mut(&key) else { return };
+        if user.public.n == 0 || user.public.held || user.public.status == status {
+            return;
         }
-        let derived = derive(&user.sessions, &user.claims, false, now);
-        is_negative(&derived) && derived.public.status != user.public.status
+        self.held_since.get_or_insert(now);
+        self.n += 1;
+        user.public.n = self.n;
+        user.public.held = true;
+        self.outbox.entries.push(user.entry(key));
     }
 
     /// R8: every gateway is heard, so absence means something. Says now what was held back.
@@ -444,6 +448,10 @@ const fn ended_cause(how: Ending) -> Cause {
         Ending::Lost | Ending::Moving => Cause::GraceOver,
         Ending::Silent => Cause::Silent,
     }
+}
+
+const fn earlier(time: MonoTime, ms: u64) -> MonoTime {
+    MonoTime::from_millis(time.as_millis().saturating_sub(ms))
 }
 
 fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {

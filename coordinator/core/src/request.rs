@@ -36,7 +36,7 @@ impl PartitionState {
         let stated = |user: &User| self.settled || user.public.n > 0;
         let known = |key: &UserKey| Some((*key, self.users.get(key).filter(|user| stated(user))?));
         let (held, sure): (Vec<_>, Vec<_>) =
-            pull.users.iter().filter_map(known).partition(|(_, user)| self.is_held_back(user, now));
+            pull.users.iter().filter_map(known).partition(|(_, user)| user.public.held);
         let as_of = self.sure_at.into_iter().chain(sure_at).min();
         let dated = as_of.into_iter().chain(self.held_since).min();
         let mut pages = paged(&held, dated);

@@ -38,6 +38,7 @@ struct Assembly {
 pub(crate) struct Whole {
     pub(crate) sessions: Vec<SessionRecord>,
     pub(crate) ended: Vec<Ended>,
+    pub(crate) forgot_ms: Option<u64>,
 }
 
 /// What to do with a report.
@@ -83,6 +84,7 @@ impl Stream {
         }
         assembly.whole.sessions.extend(page.sessions);
         assembly.whole.ended.extend(page.ended);
+        assembly.whole.forgot_ms = page.forgot_ms;
         assembly.next_page = assembly.next_page.checked_add(1)?;
         if page.last { self.assembly.take().map(|assembly| assembly.whole) } else { None }
     }

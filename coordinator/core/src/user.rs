@@ -92,8 +92,11 @@ impl User {
         let unsaid = self.public.n == 0 && derived.public.status != Status::Offline;
         let public = unsaid || derived.public.differs(&self.public);
         let before_public = self.public.clone();
+        let sure_again = self.public.held && !public;
         if public {
             self.public = shown(derived.public, &self.public, n, since);
+        } else if sure_again {
+            (self.public.n, self.public.held) = (n, false);
         }
         let own = match (derived.own, &self.own) {
             (Some(face), Some(before)) if !face.differs(before) => false,
@@ -110,7 +113,7 @@ impl User {
             }
             (None, None) => false,
         };
-        Changed { public, own }
+        Changed { public, own, sure_again }
     }
 
     /// When the status that the sessions make began, as far as they tell.
@@ -125,6 +128,14 @@ impl User {
 pub(crate) struct Changed {
     pub(crate) public: bool,
     pub(crate) own: bool,
+    /// It looks as before, and is certain again.
+    pub(crate) sure_again: bool,
+}
+
+impl Changed {
+    pub(crate) const fn any(self) -> bool {
+        self.public || self.own || self.sure_again
+    }
 }
 
 fn shown(face: Face, before: &Shown, n: u64, since: WallTime) -> Shown {
@@ -138,5 +149,6 @@ fn shown(face: Face, before: &Shown, n: u64, since: WallTime) -> Shown {
         emoji: face.emoji,
         reachable: face.reachable,
         devices: face.devices,
+        held: false,
     }
 }

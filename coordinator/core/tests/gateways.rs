@@ -113,6 +113,24 @@ fn a_sync_replaces_what_was_known_and_does_not_merge() {
 }
 
 #[test]
+fn who_is_missing_ended_no_later_than_the_last_that_its_gateway_forgot() {
+    for (forgot_ms, rest_ms) in [(4_000, 6_000), (9_500, 500), (60_000, 0)] {
+        let mut world = online();
+        world.advance(secs(70));
+        world.gateways[0].sessions.remove(&1);
+        world.gateways[0].forgot = Some(world.ms - forgot_ms);
+        world.gateways[0].seq += 1;
+        world.open(0, 2, "bob", Activity::Active);
+        if rest_ms > 0 {
+            world.advance_ms(rest_ms - 100);
+            assert_eq!(world.status("ana"), Status::Online, "{forgot_ms}");
+        }
+        world.advance_ms(300);
+        assert_eq!(world.status("ana"), Status::Offline, "{forgot_ms}");
+    }
+}
+
+#[test]
 fn a_sync_tells_how_a_session_ended() {
     for (how, after) in [(Ending::Bye, Status::Offline), (Ending::Lost, Status::Online)] {
         let mut world = online();

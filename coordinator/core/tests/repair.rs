@@ -93,8 +93,17 @@ impl World {
         let origin = origin(name);
         let (partition, epoch) = self.open.get_mut(&origin.gateway).unwrap().pop_first().unwrap();
         let (sessions, ended) = (Vec::new(), Vec::new());
-        let sync =
-            Sync { origin, partition, epoch_seen: epoch, seq: 0, page: 0, last: true, sessions, ended };
+        let sync = Sync {
+            origin,
+            partition,
+            epoch_seen: epoch,
+            seq: 0,
+            page: 0,
+            last: true,
+            sessions,
+            ended,
+            forgot_ms: None,
+        };
         self.handle(Input::Up(Up::Sync(sync)));
     }
 

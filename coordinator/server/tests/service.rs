@@ -107,7 +107,17 @@ async fn sync(bus: &LocalBus, inbox: &mut Subscription, partition: Partition) ->
 
 fn answer(bus: &LocalBus, partition: Partition, epoch_seen: Epoch) {
     let (sessions, ended) = (Vec::new(), Vec::new());
-    let sync = Sync { origin: origin(), partition, epoch_seen, seq: 0, page: 0, last: true, sessions, ended };
+    let sync = Sync {
+        origin: origin(),
+        partition,
+        epoch_seen,
+        seq: 0,
+        page: 0,
+        last: true,
+        sessions,
+        ended,
+        forgot_ms: None,
+    };
     send(bus, &subject::up(partition), &Up::Sync(sync));
 }
 

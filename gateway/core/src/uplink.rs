@@ -19,6 +19,8 @@ struct Stream {
     sessions: BTreeMap<SessionNumber, (Slot, UserKey)>,
     /// Sessions that ended of late, the latest last.
     ended: VecDeque<(MonoTime, Ending, SessionRecord)>,
+    /// When the last one ended that is not remembered.
+    forgot: Option<MonoTime>,
 }
 
 /// Most changes of one report: each may carry the longest ids and the message stays under its limit.
@@ -74,7 +76,7 @@ impl Uplink {
         let stream = self.streams.entry(partition).or_default();
         stream.ended.push_back((now, how, record));
         while stream.ended.len() > config.max_ended {
-            stream.ended.pop_front();
+            stream.forget_first();
         }
     }
 
@@ -82,7 +84,7 @@ impl Uplink {
     pub(crate) fn prune(&mut self, now: MonoTime, config: &Config) {
         for stream in self.streams.values_mut() {
             while stream.ended.front().is_some_and(|(at, ..)| now.since(*at) > config.ended_kept) {
-                stream.ended.pop_front();
+                stream.forget_first();
             }
             if stream.ended.is_empty() && stream.ended.capacity() > 0 {
                 stream.ended = VecDeque::new();
@@ -147,6 +149,7 @@ impl Uplink {
             stream.sessions.values().filter_map(|(slot, _)| record(*slot)).collect();
         let ended: Vec<Ended> =
             stream.ended.iter().map(|(at, how, record)| ended(*at, *how, record, now)).collect();
+        let forgot_ms = stream.forgot.map(|at| herenow_protocol::time::millis(now.since(at)));
         let pages = sessions.len().max(ended.len()).div_ceil(limit::SYNC_PAGE_SESSIONS).max(1);
         let (mut rest, mut rest_ended) = (sessions.into_iter(), ended.into_iter());
         for page in 0..pages {
@@ -159,6 +162,7 @@ impl Uplink {
                 last: page + 1 == pages,
                 sessions: rest.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),
                 ended: rest_ended.by_ref().take(limit::SYNC_PAGE_SESSIONS).collect(),
+                forgot_ms,
             }));
         }
     }
@@ -186,6 +190,10 @@ fn ended(at: MonoTime, how: Ending, record: &SessionRecord, now: MonoTime) -> En
 }
 
 impl Stream {
+    fn forget_first(&mut self) {
+        self.forgot = self.ended.pop_front().map(|(at, ..)| at).or(self.forgot);
+    }
+
     /// What the sessions come to as of the last report; none while changes wait to be reported.
     fn digest(&self) -> Option<SessionsDigest> {
         let mut digest = SessionsDigest::default();

@@ -149,10 +149,12 @@ fn who_ended_long_ago_is_forgotten() {
     world.close(0, Ending::Lost);
     world.advance_ms(4_900);
     resync(&mut world, ONE, origin().incarnation);
-    assert_eq!(world.syncs()[0].ended.len(), 1);
+    let sync = world.syncs().remove(0);
+    assert_eq!((sync.ended.len(), sync.forgot_ms), (1, None));
     world.advance_ms(1_200);
     resync(&mut world, ONE, origin().incarnation);
-    assert_eq!(world.syncs()[0].ended.len(), 0);
+    let sync = world.syncs().remove(0);
+    assert_eq!((sync.ended.len(), sync.forgot_ms), (0, Some(6_100)));
 }
 
 #[test]
@@ -161,9 +163,12 @@ fn so_many_that_ended_are_remembered_and_of_one_more_the_oldest_is_forgotten() {
     for (slot, name) in [(0, "a"), (1, "b"), (2, "c"), (3, "d")] {
         world.open(slot, name);
         world.close(slot, Ending::Lost);
+        world.advance_ms(10);
     }
     resync(&mut world, ONE, origin().incarnation);
-    let numbers: Vec<_> = world.syncs()[0].ended.iter().map(|e| e.record.number.0).collect();
+    let sync = world.syncs().remove(0);
+    assert_eq!(sync.forgot_ms, Some(40));
+    let numbers: Vec<_> = sync.ended.iter().map(|e| e.record.number.0).collect();
     assert_eq!(numbers, [2, 3, 4]);
 }
 

@@ -168,6 +168,7 @@ impl World {
             last: true,
             sessions: Vec::new(),
             ended: Vec::new(),
+            forgot_ms: None,
         }
     }
 

@@ -32,6 +32,8 @@ pub struct Gateway {
     pub seq: u64,
     pub sessions: BTreeMap<u64, SessionRecord>,
     pub ended: Vec<(u64, Ending, SessionRecord)>,
+    /// When the last one ended that is in neither list.
+    pub forgot: Option<u64>,
     /// Answers requests for a sync.
     pub answers: bool,
     pub beats: bool,
@@ -141,6 +143,7 @@ impl World {
             seq: 0,
             sessions: BTreeMap::new(),
             ended: Vec::new(),
+            forgot: None,
             answers: true,
             beats: true,
             next_beat: self.ms,
@@ -476,6 +479,7 @@ impl Gateway {
             last: true,
             sessions: self.sessions.values().cloned().collect(),
             ended: ended.collect(),
+            forgot_ms: self.forgot.map(|when| now - when),
         }
     }
 
@@ -497,5 +501,6 @@ impl Gateway {
         self.epoch_seen = Epoch::NONE;
         self.sessions.clear();
         self.ended.clear();
+        self.forgot = None;
     }
 }
