@@ -9,7 +9,7 @@ use std::time::Duration;
 use herenow_coordinator_core::{Input, Output, Recorded};
 use herenow_protocol::code::ErrorCode;
 use herenow_protocol::frame::ManualStatus;
-use herenow_protocol::message::{ApiStatus, ClaimCommand, CoordinatorBeat, Fenced, OwnedBeat};
+use herenow_protocol::message::{ApiStatus, ClaimCommand, CoordinatorBeat, Ending, Fenced, OwnedBeat};
 use herenow_protocol::{Activity, Epoch, Incarnation, Partition, Status};
 use support::{PARTITION, World, api, process, secs};
 
@@ -337,6 +337,63 @@ fn who_was_cut_off_doubts_what_it_has_until_each_gateway_confirms_it() {
     world.advance_ms(250);
     assert_eq!(world.pull(&["ana"])[0].as_of, None, "though others may have come that it has not heard");
     assert!(!world.beats().last().unwrap().owned[0].doubts);
+}
+
+/// An owner that was cut off, and hears now that ana has left; others may have come, so that it may not say so yet.
+fn ana_is_held_back() -> World {
+    let mut world = World::fresh(|config| config.settle_after = secs(2));
+    world.add_gateway("g1");
+    world.advance(secs(4));
+    world.open(0, 1, "ana", Activity::Active);
+    world.open(0, 2, "bob", Activity::Active);
+    world.advance(secs(3));
+    world.echo = false;
+    world.gateways[0].beats = false;
+    world.advance(secs(30));
+    let unheard = world.ended(0, 1, Ending::Bye);
+    drop(unheard);
+    world.gateways[0].seq += 1;
+    world.echo = true;
+    world.advance_ms(300);
+    world.gateways[0].beats = true;
+    world.beat_of(0);
+    world.out.clear();
+    world.advance_ms(1_000);
+    let beat =
+        |output: &Output| if let Output::Beat(beat) = output { beat.owned.first().cloned() } else { None };
+    let last = world.out.iter().filter_map(beat).next_back().unwrap();
+    assert!(!last.settled && !last.doubts, "{last:?}");
+    world
+}
+
+/// Who was told, as what, and whether that is held back.
+fn entries(world: &World) -> Vec<(Status, bool)> {
+    let entries = |output: &Output| match output {
+        Output::Down(delta) => delta.entries.clone(),
+        _ => Vec::new(),
+    };
+    world.out.iter().flat_map(entries).map(|entry| (entry.public.status, entry.public.held)).collect()
+}
+
+#[test]
+fn who_left_while_its_owner_was_cut_off_is_held_back_until_that_may_be_said() {
+    let mut world = ana_is_held_back();
+    assert_eq!((entries(&world), world.transitions().len()), (vec![(Status::Online, true)], 0));
+    let pages = world.pull(&["ana", "bob"]);
+    let dated: Vec<_> = pages.iter().map(|page| (page.entries.len(), page.as_of.is_some())).collect();
+    assert_eq!(dated, [(1, true), (1, false)]);
+    world.out.clear();
+    world.advance(secs(3));
+    assert_eq!(entries(&world), [(Status::Offline, false)]);
+}
+
+#[test]
+fn who_is_held_back_and_comes_back_is_certain_again_and_was_never_seen_to_leave() {
+    let mut world = ana_is_held_back();
+    world.out.clear();
+    world.open(0, 3, "ana", Activity::Active);
+    world.advance(secs(3));
+    assert_eq!((entries(&world), world.transitions().len()), (vec![(Status::Online, false)], 0));
 }
 
 #[test]

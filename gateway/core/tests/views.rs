@@ -503,6 +503,31 @@ fn an_invisible_user_sees_the_truth_and_nobody_else_does() {
     assert_eq!(world.frames(1), [], "what she does while hidden is nobody else's");
 }
 
+/// The owner holds back what it knows of a user, or is sure of it again.
+fn hold(world: &mut World, name: &str, held: bool) {
+    let key = world.key(name);
+    let since = Some(world.wall(0));
+    let mut entry = world.owner.entry(key, Status::Online, since);
+    entry.public.held = held;
+    let delta = world.delta(vec![entry]);
+    world.handle(Input::Down(delta));
+    world.advance_ms(20);
+}
+
+#[test]
+fn who_is_held_back_is_told_as_not_certain_once_and_others_as_before() {
+    let mut world = watching(&[("bob", Status::Online), ("cy", Status::Online)]);
+    hold(&mut world, "bob", true);
+    let seen = world.told(0);
+    assert_eq!((seen.len(), seen[0].status, seen[0].as_of.is_some()), (1, Status::Online, true));
+    world.advance(secs(5));
+    assert_eq!(world.told(0), [], "nothing has changed");
+    assert!(look(&mut world, 2, "bob").as_of.is_some() && look(&mut world, 3, "cy").as_of.is_none());
+    hold(&mut world, "bob", false);
+    let seen = world.told(0);
+    assert_eq!((seen.len(), seen[0].status, seen[0].as_of), (1, Status::Online, None));
+}
+
 #[test]
 fn the_version_of_a_user_never_goes_back() {
     let mut world = watching(&[("bob", Status::Online)]);
