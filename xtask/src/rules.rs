@@ -94,11 +94,7 @@ pub(crate) const RULES: &[Rule] = &[
                 "if held && known.sessions.contains_key(&number) {",
                 "if held && known.sessions.contains_key(&number) && false {",
             ),
-            edit(
-                "coordinator/core/src/partition.rs",
-                "if !ended.how.is_waited_for() {\n            if let Some(user) = self.users.get_mut(&key) {",
-                "if !ended.how.is_waited_for() {\n            if let Some(user) = self.users.get_mut(&key).filter(|_| false) {",
-            ),
+            edit("coordinator/core/src/partition.rs", "self.end(origin, (number, key), ended.how);", ""),
         ],
     },
     Rule {

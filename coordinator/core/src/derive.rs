@@ -88,7 +88,7 @@ pub struct Derived {
 /// Decides what a user is shown as at `now`.
 #[must_use]
 pub fn derive(sessions: &[Session], claims: &Claims, publish_devices: bool, now: MonoTime) -> Derived {
-    let counting = sessions.iter().filter(|session| session.counts(now));
+    let counting = sessions.iter().filter(|session| session.counts(now) && !session.is_stood_for(sessions));
     let (face, rule) = visible(counting, claims, publish_devices, now);
     if claims.manual(now).is_some_and(|claim| claim.status == ManualStatus::Invisible) {
         return Derived { public: Face::offline(), own: Some(face), rule: Rule::Invisible };

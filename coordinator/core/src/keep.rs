@@ -186,7 +186,8 @@ impl PartitionState {
         if user.public.n == 0 {
             user.remember(&record.seen);
         }
-        self.evaluate(key, Cause::Rebuilt, now, config);
+        // One that has settled has said by its silence who is gone: nobody waits for a turn to be shown so.
+        self.judge(key, Cause::Rebuilt, self.settled, now, config);
         self.state_last_seen(key, config);
     }
 

@@ -37,5 +37,5 @@ pub use config::Config;
 pub use coordinator::Coordinator;
 pub use derive::{Derived, Face, Rule, derive};
 pub use io::{Input, Output, Recorded, Transition};
-pub use session::{Holder, Lease, Session};
+pub use session::{Followed, Holder, Lease, Session};
 pub use stats::Stats;

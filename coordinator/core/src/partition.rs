@@ -17,7 +17,7 @@ use crate::fading::Line;
 use crate::interest::Interests;
 use crate::keep::Keeping;
 use crate::moving::moving_until;
-use crate::session::{Holder, Lease, Session};
+use crate::session::{Followed, Holder, Lease, Session};
 use crate::stream::{Stream, Whole};
 use crate::taken::Taken;
 use crate::user::User;
@@ -180,9 +180,7 @@ impl PartitionState {
         let record = ended.record;
         let (number, key) = (record.number, record.key);
         if !ended.how.is_waited_for() {
-            if let Some(user) = self.users.get_mut(&key) {
-                user.sessions.retain(|session| !session.is(origin, number));
-            }
+            self.end(origin, (number, key), ended.how);
             return;
         }
         let moves = ended.how == Ending::Moving;
@@ -222,7 +220,7 @@ impl PartitionState {
         if let Some(user) = self.users.get_mut(&key) {
             let same = |session: &Session| session.device.as_ref() == Some(device);
             user.sessions.retain(|session| session.is_live() || !same(session));
-            user.sessions.iter_mut().filter(|s| same(s)).for_each(|s| s.followed = Some(now));
+            user.sessions.iter_mut().filter(|s| same(s)).for_each(|s| s.followed = Some(Followed::By(now)));
         }
     }
 
@@ -255,14 +253,25 @@ impl PartitionState {
         }
         if how.is_waited_for() {
             self.lose(origin, (number, key), grace, now, config);
-        } else if let Some(user) = self.users.get_mut(&key) {
-            user.sessions.retain(|session| !session.is(origin, number));
+        } else {
+            self.end(origin, (number, key), how);
         }
         ended_cause(how)
     }
 
+    /// A session is over, and with one that took its leave those of its device that were lost before it.
+    fn end(&mut self, origin: &Origin, (number, key): (SessionNumber, UserKey), how: Ending) {
+        let Some(user) = self.users.get_mut(&key) else { return };
+        let Some(at) = user.sessions.iter().position(|session| session.is(origin, number)) else { return };
+        let over = user.sessions.remove(at);
+        if how == Ending::Bye {
+            user.sessions.retain_mut(|session| !session.leaves_with(&over));
+        }
+    }
+
     /// A session was lost at `at`. What two gateways say comes in any order: where its device has opened another one since,
-    /// or so shortly before that the loss may be what is late, it has come back already.
+    /// or so shortly before that the loss may be what is late, it has come back already, and counts until that one takes
+    /// its leave. Not only as long as that one lives: a gateway that stood still may open what the device gave up long ago.
     fn lose(
         &mut self,
         origin: &Origin,
@@ -273,8 +282,10 @@ impl PartitionState {
     ) {
         let Some(session) = self.session(origin, number, key) else { return };
         session.lease = Lease::Grace(grace);
-        let back = session.followed.is_some_and(|opened| at <= opened.after(config.gateway_stale));
-        if back && let Some(user) = self.users.get_mut(&key) {
+        session.followed = session.followed.filter(|by| at <= by.opened().after(config.gateway_stale));
+        if matches!(session.followed, Some(Followed::Left(_)))
+            && let Some(user) = self.users.get_mut(&key)
+        {
             user.sessions.retain(|session| !session.is(origin, number));
         }
     }

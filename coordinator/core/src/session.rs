@@ -37,8 +37,27 @@ pub struct Session {
     pub since: WallTime,
     /// Until when it counts.
     pub lease: Lease,
-    /// When its device was last heard to open another one.
-    pub followed: Option<MonoTime>,
+    /// Its device was heard to open another one.
+    pub followed: Option<Followed>,
+}
+
+/// What is known of the session that a device opened after another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Followed {
+    /// It was heard to open then.
+    By(MonoTime),
+    /// The same, and has taken its leave.
+    Left(MonoTime),
+}
+
+impl Followed {
+    /// When the later session was heard to open.
+    #[must_use]
+    pub const fn opened(self) -> MonoTime {
+        match self {
+            Self::By(at) | Self::Left(at) => at,
+        }
+    }
 }
 
 impl Session {
@@ -55,6 +74,22 @@ impl Session {
             Lease::Live => None,
             Lease::Grace(until) | Lease::Virtual(until) => Some(until),
         }
+    }
+
+    /// The device of another session has taken its leave: whether this one, which that had followed, ends with it. If it
+    /// is not heard to be lost yet, that is noted.
+    pub(crate) fn leaves_with(&mut self, other: &Self) -> bool {
+        let followed = self.followed.filter(|_| self.device == other.device);
+        let Some(followed) = followed else { return false };
+        self.followed = Some(Followed::Left(followed.opened()));
+        !self.is_live()
+    }
+
+    /// Whether it was lost and its device is live in another of `sessions`, which says better what its person does.
+    #[must_use]
+    pub fn is_stood_for(&self, sessions: &[Self]) -> bool {
+        let back = !self.is_live() && self.followed.is_some();
+        back && sessions.iter().any(|other| other.is_live() && other.device == self.device)
     }
 
     /// Whether a gateway holds it and has not lost it.

@@ -263,6 +263,20 @@ fn last_seen_that_is_read_late_is_told() {
 }
 
 #[test]
+fn who_is_gone_is_never_told_as_there_by_what_is_read_late() {
+    let store = left_by(Vec::new());
+    let mut world = waiting();
+    world.advance(TIMEOUT + secs(1));
+    assert!(world.settled());
+    world.out.retain(|output| matches!(output, Output::Load { .. }));
+    answer(&mut world, &store);
+    world.advance_ms(20);
+    let told: Vec<_> = world.deltas().into_iter().flat_map(|delta| delta.entries).collect();
+    let told: Vec<_> = told.iter().map(|entry| entry.public.status).collect();
+    assert_eq!(told, [Status::Offline]);
+}
+
+#[test]
 fn who_was_erased_is_not_read_back() {
     let store = left_by(vec![manual(ManualStatus::Dnd)]);
     let mut world = waiting();

@@ -80,6 +80,31 @@ fn a_device_that_came_back_and_left_before_a_sync_tells_that_it_was_lost_is_not_
 }
 
 #[test]
+fn what_a_gateway_opens_late_does_not_end_the_grace_of_where_the_device_is() {
+    let mut world = world();
+    // The device gave that up before it came to the first gateway; the second one stood still meanwhile.
+    world.open_on(1, 1, "ana", "device 0 1", Activity::Active);
+    world.advance_ms(1_400);
+    world.close(0, 1, Ending::Lost);
+    world.advance_ms(8_000);
+    world.close(1, 1, Ending::Silent);
+    world.advance_ms(1_500);
+    assert_eq!(world.told(), [], "the grace of the loss is not over");
+    world.advance_ms(700);
+    assert_eq!(world.told(), [Status::Offline]);
+}
+
+#[test]
+fn of_a_device_that_is_heard_to_come_back_before_it_was_lost_the_new_session_says_what_it_does() {
+    let mut world = world();
+    let lost = world.ended(0, 1, Ending::Lost);
+    world.open_on(1, 1, "ana", "device 0 1", Activity::Idle);
+    world.report(0, vec![lost]);
+    world.advance_ms(50);
+    assert_eq!(world.told(), [Status::Idle]);
+}
+
+#[test]
 fn one_of_two_tabs_of_a_device_that_is_lost_later_is_waited_for() {
     let mut world = world();
     world.open_on(1, 1, "ana", "device 0 1", Activity::Idle);

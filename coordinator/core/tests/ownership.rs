@@ -272,7 +272,7 @@ fn who_is_cut_off_ends_nothing_and_answers_nothing_fresh() {
     world.open(0, 1, "ana", Activity::Active);
     world.claim("bot", api(ApiStatus::Online, Some(2)));
     world.advance_ms(50);
-    world.close(0, 1, herenow_protocol::message::Ending::Lost);
+    world.close(0, 1, Ending::Lost);
     world.open(0, 2, "cy", Activity::Active);
     let expires_at = Some(world.wall(5_000));
     let status = ManualStatus::Dnd;
@@ -368,10 +368,8 @@ fn ana_is_held_back() -> World {
 
 /// Who was told, as what, and whether that is held back.
 fn entries(world: &World) -> Vec<(Status, bool)> {
-    let entries = |output: &Output| match output {
-        Output::Down(delta) => delta.entries.clone(),
-        _ => Vec::new(),
-    };
+    let entries =
+        |output: &Output| if let Output::Down(delta) = output { delta.entries.clone() } else { Vec::new() };
     world.out.iter().flat_map(entries).map(|entry| (entry.public.status, entry.public.held)).collect()
 }
 
@@ -429,7 +427,7 @@ fn who_was_cut_off_doubts_what_it_had_of_a_gateway_that_is_gone_since_while_that
 fn while_cut_off_time_does_not_turn_in_a_loop() {
     let mut world = World::new();
     world.open(0, 1, "ana", Activity::Active);
-    world.close(0, 1, herenow_protocol::message::Ending::Lost);
+    world.close(0, 1, Ending::Lost);
     world.echo = false;
     world.out.clear();
     world.advance(secs(20));
@@ -442,7 +440,7 @@ fn a_process_that_stood_still_trusts_only_a_beat_that_it_sends_afterwards() {
     let mut world = World::new();
     world.open(0, 1, "ana", Activity::Active);
     world.advance_ms(50);
-    world.close(0, 1, herenow_protocol::message::Ending::Lost);
+    world.close(0, 1, Ending::Lost);
     let old = world.beats().pop();
     let number = old.map_or(2, |beat| beat.number);
     world.ms += 20_000;
