@@ -18,7 +18,7 @@ const LEAVING_MS: u64 = 6_000;
 /// How long a session whose end its gateway has not seen may be taken for alive, or in grace.
 const VANISHED_MS: u64 = 45_000;
 /// The same of one that its gateway has seen to be lost.
-const GRACE_MS: u64 = 11_000;
+pub(crate) const GRACE_MS: u64 = 11_000;
 /// How long a frame is under way between a device and its gateway.
 const WIRE_MS: u64 = 1;
 

@@ -7,6 +7,7 @@ use crate::backlog::Backlog;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::net::Node;
+use crate::people::GRACE_MS;
 use crate::process::name;
 use crate::world::{Event, Heal, World};
 
@@ -154,9 +155,13 @@ impl World {
         }
         *frozen = true;
         let until = (self.now + span).min(self.storm_ends());
-        if let Node::Gateway(i) = node {
-            self.oracle.disturb(i, until);
-            self.oracle.stands_still(i, until);
+        match node {
+            // Of a loss that it reads late it cannot tell when that was, and gives the grace from then on.
+            Node::Coordinator(_) => self.oracle.leaves.rough(until + GRACE_MS),
+            Node::Gateway(i) => {
+                self.oracle.disturb(i, until);
+                self.oracle.stands_still(i, until);
+            }
         }
         let life = self.life(node);
         self.at(until, Event::Heal(Heal::Thaw(node, life)));
