@@ -37,6 +37,41 @@ pub(crate) const RULES: &[Rule] = &[
         )],
     },
     Rule {
+        name: "an owner in doubt is believed all the same (R8)",
+        edits: &[
+            edit(
+                "gateway/core/src/view.rs",
+                "if self.settled && beat.settled && !beat.doubts {",
+                "if self.settled {",
+            ),
+            edit(
+                "gateway/core/src/deliver.rs",
+                "let stated = view.is_settled() || !known.is_negative();",
+                "let stated = true;",
+            ),
+        ],
+    },
+    Rule {
+        name: "what an owner says that doubts it itself is fresh (R7)",
+        edits: &[edit("gateway/core/src/view.rs", "if caught_up && !beat.doubts {", "if caught_up {")],
+    },
+    Rule {
+        name: "who is held back is told as certain (R8)",
+        edits: &[edit(
+            "gateway/core/src/deliver.rs",
+            "let doubted = known.public.held || known.doubted",
+            "let doubted = known.doubted",
+        )],
+    },
+    Rule {
+        name: "whom a gateway has forgotten is given a grace (R3)",
+        edits: &[edit(
+            "coordinator/core/src/partition.rs",
+            "let forgot_ms = whole.forgot_ms.unwrap_or_default();",
+            "let forgot_ms = whole.forgot_ms.map_or(0, |_| 0);",
+        )],
+    },
+    Rule {
         name: "grace is ignored",
         edits: &[edit(
             "coordinator/core/src/partition.rs",
