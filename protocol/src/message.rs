@@ -335,8 +335,9 @@ pub struct Shown {
     pub reachable: bool,
     /// The kinds of device in use, where published.
     pub devices: Vec<DeviceKind>,
-    /// R8: it is not so any more as far as its owner knows, who may not say so yet: nobody is told it as certain.
-    pub held: bool,
+    /// R8: it may not be so any more as far as its owner knows, who may not say so yet, and was last sure of it then:
+    /// nobody is told it as certain.
+    pub held: Option<WallTime>,
 }
 
 impl Shown {
@@ -351,7 +352,7 @@ impl Shown {
             emoji: None,
             reachable: false,
             devices: Vec::new(),
-            held: false,
+            held: None,
         }
     }
 
@@ -402,7 +403,7 @@ pub enum ToGateway {
     /// One page of the answer to a pull.
     Snapshot(Snapshot),
     /// A claim was dealt with.
-    ClaimDone(ClaimDone),
+    ClaimDone(Box<ClaimDone>),
     /// Why a user is shown as it is.
     Explained {
         /// Of the request.

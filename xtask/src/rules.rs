@@ -59,7 +59,7 @@ pub(crate) const RULES: &[Rule] = &[
         name: "who is held back is told as certain (R8)",
         edits: &[edit(
             "gateway/core/src/deliver.rs",
-            "let doubted = known.public.held || known.doubted",
+            "let doubted = known.public.held.is_some() || known.doubted",
             "let doubted = known.doubted",
         )],
     },

@@ -4,7 +4,7 @@ use herenow_protocol::code::ErrorCode;
 use herenow_protocol::message::{CoordinatorBeat, Report, Sync, Up};
 use herenow_protocol::time::millis;
 use herenow_protocol::{
-    CoordinatorId, Epoch, GatewayId, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
+    CoordinatorId, Epoch, Incarnation, MonoTime, Now, Origin, Partition, Placement, WallTime,
 };
 
 use crate::fading::Pace;
@@ -268,9 +268,7 @@ impl Coordinator {
                 let stream = state.streams.get(&origin.gateway);
                 stream.is_some_and(|s| s.synced && s.confirmed && s.incarnation == origin.incarnation)
             });
-            let back = |gateway: &GatewayId| origins.iter().any(|origin| origin.gateway == *gateway);
-            state.unconfirmed.retain(|gateway, until| now.mono < *until && !back(gateway));
-            if complete && state.unconfirmed.is_empty() {
+            if complete {
                 state.sure_at = None;
             }
             let mourned = now.mono >= state.hold_until;

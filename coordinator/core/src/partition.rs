@@ -34,10 +34,6 @@ pub(crate) struct PartitionState {
     pub(crate) settled: bool,
     /// R7: when this owner was last sure of what it has, if it doubts that now.
     pub(crate) sure_at: Option<WallTime>,
-    /// R7: gateways that are gone since, and never confirmed what it had of them: until when their sessions count.
-    pub(crate) unconfirmed: BTreeMap<GatewayId, MonoTime>,
-    /// R8: since when somebody is shown as there who is not, as far as is known: that waits until all are heard.
-    pub(crate) held_since: Option<WallTime>,
     /// Not to be settled before: a gateway is gone whose sessions this owner never heard of, and they may be in grace.
     pub(crate) hold_until: MonoTime,
     /// Since when another coordinator should own it.
@@ -82,8 +78,6 @@ impl PartitionState {
             n: 0,
             settled: false,
             sure_at: None,
-            unconfirmed: BTreeMap::new(),
-            held_since: None,
             hold_until: now,
             misplaced_since: None,
             users: HashMap::new(),
@@ -205,11 +199,12 @@ impl PartitionState {
         if stream.as_ref().is_none_or(|stream| !stream.synced) {
             self.hold_until = self.hold_until.max(grace);
         }
-        if self.sure_at.is_some() && !stream.as_ref().is_some_and(|stream| stream.confirmed) {
-            self.unconfirmed.insert(origin.gateway.clone(), grace);
-        }
+        let unconfirmed = self.sure_at.filter(|_| !stream.as_ref().is_some_and(|stream| stream.confirmed));
         for (number, key) in stream.map(|stream| stream.sessions).unwrap_or_default() {
             self.lose(origin, (number, key), grace, now.mono, config);
+            if let Some(session) = self.session(origin, number, key) {
+                session.unconfirmed = unconfirmed;
+            }
             self.evaluate(key, Cause::GraceOver, now, config);
         }
     }
@@ -298,8 +293,10 @@ impl PartitionState {
 
     /// A session in grace turns out to have been lost later: it lapsed with its gateway, which had not died.
     fn prolong(&mut self, origin: &Origin, number: SessionNumber, key: UserKey, until: MonoTime) {
-        if let Some(Session { lease: Lease::Grace(end), .. }) = self.session(origin, number, key) {
+        if let Some(Session { lease: Lease::Grace(end), unconfirmed, .. }) = self.session(origin, number, key)
+        {
             *end = until.max(*end);
+            *unconfirmed = None;
         }
     }
 
@@ -340,7 +337,7 @@ impl PartitionState {
         }
         let from = user.public.status;
         let told = public_cause(cause, derived.own.is_some(), user.own.is_some());
-        let changed = user.show(derived, self.n + 1, cause == Cause::Rebuilt, now.wall);
+        let changed = user.show(derived, self.n + 1, cause == Cause::Rebuilt, now);
         if !changed.any() {
             return;
         }
@@ -381,20 +378,18 @@ impl PartitionState {
     /// before, but not as certain.
     fn hold_back(&mut self, key: UserKey, status: Status, now: WallTime) {
         let Some(user) = self.users.get_mut(&key) else { return };
-        if user.public.n == 0 || user.public.held || user.public.status == status {
+        if user.public.n == 0 || user.public.held.is_some() || user.public.status == status {
             return;
         }
-        self.held_since.get_or_insert(now);
         self.n += 1;
         user.public.n = self.n;
-        user.public.held = true;
+        user.public.held = self.sure_at.or(Some(now));
         self.outbox.entries.push(user.entry(key));
     }
 
     /// R8: every gateway is heard, so absence means something. Says now what was held back.
     pub(crate) fn settle(&mut self, now: Now, config: &Config) {
         self.settled = true;
-        self.held_since = None;
         self.evaluate_all(now, config);
     }
 
@@ -473,6 +468,7 @@ fn session(origin: &Origin, record: SessionRecord, lease: Lease) -> Session {
         activity: record.activity,
         since: record.since,
         lease,
+        unconfirmed: None,
         followed: None,
     }
 }

@@ -21,8 +21,8 @@ use crate::user::User;
 use crate::{Config, Output};
 
 impl PartitionState {
-    /// Answers with full values at the present number. While unsettled, whoever would be offline is left out, and whoever
-    /// has left since it was told as there is on pages of its own, with the time when that may have been.
+    /// Answers with full values at the present number. While unsettled, whoever would be offline and was not told
+    /// as there is left out.
     ///
     /// `sure_at`: when the coordinator was last sure of what it hears, if it is not now.
     pub(crate) fn answer_pull(
@@ -34,19 +34,14 @@ impl PartitionState {
         out: &mut Vec<Output>,
     ) {
         let stated = |user: &User| self.settled || user.public.n > 0;
-        let known = |key: &UserKey| Some((*key, self.users.get(key).filter(|user| stated(user))?));
-        let (held, sure): (Vec<_>, Vec<_>) =
-            pull.users.iter().filter_map(known).partition(|(_, user)| user.public.held);
+        let known =
+            |key: &UserKey| self.users.get(key).filter(|user| stated(user)).map(|user| user.entry(*key));
+        let entries: Vec<Entry> = pull.users.iter().filter_map(known).collect();
         let as_of = self.sure_at.into_iter().chain(sure_at).min();
-        let dated = as_of.into_iter().chain(self.held_since).min();
-        let mut pages = paged(&held, dated);
-        pages.extend(paged(&sure, as_of));
-        if sure.is_empty() {
-            // What ends the answer speaks for whoever is on no page.
-            pages.push((as_of, Vec::new()));
-        }
-        let count = pages.len();
-        for (page, (as_of, entries)) in pages.into_iter().enumerate() {
+        // What ends the answer speaks for whoever is on no page.
+        let count = entries.len().div_ceil(limit::SNAPSHOT_PAGE_ENTRIES).max(1);
+        let mut entries = entries.into_iter();
+        for page in 0..count {
             let snapshot = Snapshot {
                 from: from.clone(),
                 partition: self.partition,
@@ -58,7 +53,7 @@ impl PartitionState {
                 request: pull.request,
                 page: u16::try_from(page).unwrap_or(u16::MAX),
                 last: page + 1 == count,
-                entries,
+                entries: entries.by_ref().take(limit::SNAPSHOT_PAGE_ENTRIES).collect(),
             };
             out.push(Output::ToGateway(pull.origin.gateway.clone(), ToGateway::Snapshot(snapshot)));
         }
@@ -100,7 +95,7 @@ impl PartitionState {
         }
         let claimed = Claimed { entry, covered, expires_at };
         let done = ClaimDone { request: number, epoch: self.epoch, outcome: Ok(claimed) };
-        out.push(Output::ToGateway(origin.gateway, ToGateway::ClaimDone(done)));
+        out.push(Output::ToGateway(origin.gateway, ToGateway::ClaimDone(Box::new(done))));
     }
 
     /// Does what is claimed; when it ends, if it does.
@@ -262,17 +257,11 @@ impl PartitionState {
     }
 }
 
-/// Pages of users, each with the same date.
-fn paged(users: &[(UserKey, &User)], as_of: Option<WallTime>) -> Vec<(Option<WallTime>, Vec<Entry>)> {
-    let page = |users: &[(UserKey, &User)]| users.iter().map(|(key, user)| user.entry(*key)).collect();
-    users.chunks(limit::SNAPSHOT_PAGE_ENTRIES).map(|users| (as_of, page(users))).collect()
-}
-
 /// Tells a gateway that its claim cannot be taken now.
 pub(crate) fn refuse_claim(request: &ClaimRequest, code: ErrorCode) -> Output {
     let done =
         ClaimDone { request: request.request, epoch: herenow_protocol::Epoch::NONE, outcome: Err(code) };
-    Output::ToGateway(request.origin.gateway.clone(), ToGateway::ClaimDone(done))
+    Output::ToGateway(request.origin.gateway.clone(), ToGateway::ClaimDone(Box::new(done)))
 }
 
 /// Tells a backend that its page cannot be had now.
@@ -289,6 +278,7 @@ pub(crate) const fn virtual_session(holder: Holder, now: Now, until: MonoTime) -
         activity: Activity::Active,
         since: now.wall,
         lease: Lease::Virtual(until),
+        unconfirmed: None,
         followed: None,
     }
 }

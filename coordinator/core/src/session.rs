@@ -37,6 +37,8 @@ pub struct Session {
     pub since: WallTime,
     /// Until when it counts.
     pub lease: Lease,
+    /// It was lost with a gateway that never confirmed it after a doubt: when its owner was last sure of it.
+    pub unconfirmed: Option<WallTime>,
     /// Its device was heard to open another one.
     pub followed: Option<Followed>,
 }
@@ -124,6 +126,7 @@ pub(crate) mod testing {
             activity,
             since: WallTime::from_millis(0),
             lease: Lease::Live,
+            unconfirmed: None,
             followed: None,
         }
     }

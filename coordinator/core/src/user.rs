@@ -2,7 +2,7 @@
 
 use herenow_protocol::api::Cause;
 use herenow_protocol::message::{Entry, Shown};
-use herenow_protocol::{Activity, MonoTime, Status, UserId, UserKey, WallTime};
+use herenow_protocol::{Activity, MonoTime, Now, Status, UserId, UserKey, WallTime};
 
 use crate::claims::Claims;
 use crate::derive::{Derived, Face};
@@ -86,17 +86,18 @@ impl User {
 
     /// Takes over what was derived. `n` is the number the change gets if it is one. `rebuilt`: the change is older
     /// than this epoch, so that its time is what the sessions tell.
-    pub(crate) fn show(&mut self, derived: Derived, n: u64, rebuilt: bool, now: WallTime) -> Changed {
-        let since = if rebuilt { self.began().unwrap_or(now) } else { now };
+    pub(crate) fn show(&mut self, derived: Derived, n: u64, rebuilt: bool, now: Now) -> Changed {
+        let since = if rebuilt { self.began().unwrap_or(now.wall) } else { now.wall };
         // What an earlier owner said of one who is there is said anew.
         let unsaid = self.public.n == 0 && derived.public.status != Status::Offline;
         let public = unsaid || derived.public.differs(&self.public);
         let before_public = self.public.clone();
-        let sure_again = self.public.held && !public;
+        let held = self.unsure_since(now.mono);
+        let turned = self.public.held.is_some() != held.is_some() && !public;
         if public {
-            self.public = shown(derived.public, &self.public, n, since);
-        } else if sure_again {
-            (self.public.n, self.public.held) = (n, false);
+            self.public = Shown { held, ..shown(derived.public, &self.public, n, since) };
+        } else if turned {
+            (self.public.n, self.public.held) = (n, held);
         }
         let own = match (derived.own, &self.own) {
             (Some(face), Some(before)) if !face.differs(before) => false,
@@ -113,7 +114,18 @@ impl User {
             }
             (None, None) => false,
         };
-        Changed { public, own, sure_again }
+        Changed { public, own, turned }
+    }
+
+    /// R8: when its owner was last sure that it is there, if all that counts of it is what nobody confirms any more.
+    fn unsure_since(&self, now: MonoTime) -> Option<WallTime> {
+        // None is less than any time: one session that is sure is enough.
+        self.sessions
+            .iter()
+            .filter(|session| session.counts(now))
+            .map(|session| session.unconfirmed)
+            .min()
+            .flatten()
     }
 
     /// When the status that the sessions make began, as far as they tell.
@@ -128,13 +140,13 @@ impl User {
 pub(crate) struct Changed {
     pub(crate) public: bool,
     pub(crate) own: bool,
-    /// It looks as before, and is certain again.
-    pub(crate) sure_again: bool,
+    /// It looks as before, and is certain again, or no longer.
+    pub(crate) turned: bool,
 }
 
 impl Changed {
     pub(crate) const fn any(self) -> bool {
-        self.public || self.own || self.sure_again
+        self.public || self.own || self.turned
     }
 }
 
@@ -149,6 +161,6 @@ fn shown(face: Face, before: &Shown, n: u64, since: WallTime) -> Shown {
         emoji: face.emoji,
         reachable: face.reachable,
         devices: face.devices,
-        held: false,
+        held: None,
     }
 }

@@ -20,7 +20,16 @@ const APIS: [ApiStatus; 4] = [ApiStatus::Online, ApiStatus::Idle, ApiStatus::Dnd
 
 fn session(activity: Activity, lease: Lease) -> Session {
     let (since, kind) = (WallTime::from_millis(0), DeviceKind::Web);
-    Session { holder: Holder::Virtual(None), device: None, kind, activity, since, lease, followed: None }
+    Session {
+        holder: Holder::Virtual(None),
+        device: None,
+        kind,
+        activity,
+        since,
+        lease,
+        unconfirmed: None,
+        followed: None,
+    }
 }
 
 /// No session, or one to three of every mix of activities.

@@ -184,7 +184,7 @@ impl Gateway {
         let partition = self.placement.partition(key);
         let known = self.watch.find(partition, key).and_then(|index| self.watch.get(index)?.known.as_ref());
         // Of who is held back its owner says more by itself.
-        let mended_by_trust = known.is_some_and(|known| !known.public.held);
+        let mended_by_trust = known.is_some_and(|known| known.public.held.is_none());
         let worse = presence.as_of.is_some() || presence.status == Status::Unknown;
         if mended_by_trust
             && worse
@@ -205,7 +205,7 @@ impl Gateway {
         let mut presence = self.fresh_presence(user, known, own);
         match self.trust(partition, known, key, now) {
             Freshness::Fresh => {}
-            Freshness::Stale => presence.as_of = self.certain_at(partition),
+            Freshness::Stale => presence.as_of = known.public.held.or_else(|| self.certain_at(partition)),
             Freshness::Unknown => {
                 let last_updated = presence.last_updated;
                 presence = unknown(user, presence.version, self.certain_at(partition));
@@ -224,14 +224,8 @@ impl Gateway {
         own: bool,
     ) -> Presence {
         let known = self.newer(key, &answer.known);
-        let held = known.public.held.then(|| self.held_as_of(key, known)).flatten();
-        let as_of = answer.as_of.or(held).filter(|_| !self.is_vouched(known, key));
+        let as_of = known.public.held.or(answer.as_of).filter(|_| !self.is_vouched(known, key));
         Presence { as_of, ..self.fresh_presence(user, known, own) }
-    }
-
-    /// When what is held back was last certain here; it was when it began.
-    fn held_as_of(&self, key: UserKey, known: &Known) -> Option<WallTime> {
-        self.certain_at(self.placement.partition(key)).or(known.public.since)
     }
 
     /// A user as its owner says it is.
@@ -256,7 +250,7 @@ impl Gateway {
     /// user being online. Of no other status can a gateway be sure: a device elsewhere may be active by now.
     pub(crate) fn trust(&self, partition: Partition, known: &Known, key: UserKey, now: Now) -> Freshness {
         let Some(view) = self.views.get(partition.index()) else { return Freshness::Unknown };
-        let doubted = known.public.held || known.doubted && view.is_doubted(known.is_negative());
+        let doubted = known.public.held.is_some() || known.doubted && view.is_doubted(known.is_negative());
         let freshness = view.freshness(now.mono, &self.config);
         let freshness = if doubted && freshness == Freshness::Fresh { Freshness::Stale } else { freshness };
         let stated = view.is_settled() || !known.is_negative();

@@ -121,7 +121,7 @@ impl Gateway {
                 }
             }
             ToGateway::Snapshot(snapshot) => self.on_snapshot(snapshot, now, out),
-            ToGateway::ClaimDone(done) => self.on_claim_done(done, now, out),
+            ToGateway::ClaimDone(done) => self.on_claim_done(*done, now, out),
             ToGateway::Explained { request, json } => self.on_explained(request, &json, out),
         }
     }

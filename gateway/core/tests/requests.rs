@@ -87,7 +87,7 @@ fn a_claim_that_the_owner_refuses_is_an_error() {
     let request = world.claims().pop().unwrap().request;
     let outcome = Err(ErrorCode::Unavailable);
     let refused = ClaimDone { request, epoch: Epoch::NONE, outcome };
-    world.handle(Input::Message(ToGateway::ClaimDone(refused)));
+    world.handle(Input::Message(ToGateway::ClaimDone(Box::new(refused))));
     assert_eq!(world.errors(0), [(Some(3), ErrorCode::Unavailable)]);
 }
 
@@ -363,7 +363,7 @@ fn answers_to_questions_that_nobody_asked_do_nothing() {
     let mut world = World::new();
     let outcome = Err(ErrorCode::Unavailable);
     let done = ClaimDone { request: 99, epoch: ONE, outcome };
-    world.handle(Input::Message(ToGateway::ClaimDone(done)));
+    world.handle(Input::Message(ToGateway::ClaimDone(Box::new(done))));
     world.handle(Input::Message(ToGateway::Explained { request: 99, json: "{}".to_owned() }));
     assert_eq!(world.out, []);
     assert_eq!(world.raw(Slot(0).0), None);

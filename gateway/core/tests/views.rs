@@ -508,7 +508,7 @@ fn hold(world: &mut World, name: &str, held: bool) {
     let key = world.key(name);
     let since = Some(world.wall(0));
     let mut entry = world.owner.entry(key, Status::Online, since);
-    entry.public.held = held;
+    entry.public.held = since.filter(|_| held);
     let delta = world.delta(vec![entry]);
     world.handle(Input::Down(delta));
     world.advance_ms(20);
@@ -517,9 +517,10 @@ fn hold(world: &mut World, name: &str, held: bool) {
 #[test]
 fn who_is_held_back_is_told_as_not_certain_once_and_others_as_before() {
     let mut world = watching(&[("bob", Status::Online), ("cy", Status::Online)]);
+    let since = world.wall(0);
     hold(&mut world, "bob", true);
     let seen = world.told(0);
-    assert_eq!((seen.len(), seen[0].status, seen[0].as_of.is_some()), (1, Status::Online, true));
+    assert_eq!((seen.len(), seen[0].status, seen[0].as_of), (1, Status::Online, Some(since)));
     world.advance(secs(5));
     assert_eq!(world.told(0), [], "nothing has changed");
     assert!(look(&mut world, 2, "bob").as_of.is_some() && look(&mut world, 3, "cy").as_of.is_none());

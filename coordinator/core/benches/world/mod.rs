@@ -203,6 +203,7 @@ pub(crate) fn sessions(count: u64) -> Vec<Session> {
         activity: if number + 1 == count { Activity::Active } else { Activity::Idle },
         since: at(0).wall,
         lease: Lease::Live,
+        unconfirmed: None,
         followed: None,
     };
     (0..count).map(session).collect()

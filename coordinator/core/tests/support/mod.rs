@@ -346,7 +346,7 @@ impl World {
         let before = self.out.len();
         self.handle(Input::Up(Up::Claim(request)));
         let done = self.out.iter().skip(before).find_map(|output| match output {
-            Output::ToGateway(_, ToGateway::ClaimDone(done)) => Some(done.clone()),
+            Output::ToGateway(_, ToGateway::ClaimDone(done)) => Some((**done).clone()),
             _ => None,
         });
         done.filter(|done| done.request == self.requests)

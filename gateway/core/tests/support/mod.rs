@@ -442,6 +442,10 @@ impl Owner {
         let entry = self.entry(claim.key, Status::Dnd, Some(WallTime::from_millis(1)));
         self.users.insert(entry.key, entry.clone());
         let claimed = Claimed { entry, covered: false, expires_at: None };
-        ToGateway::ClaimDone(ClaimDone { request: claim.request, epoch: self.epoch, outcome: Ok(claimed) })
+        ToGateway::ClaimDone(Box::new(ClaimDone {
+            request: claim.request,
+            epoch: self.epoch,
+            outcome: Ok(claimed),
+        }))
     }
 }
