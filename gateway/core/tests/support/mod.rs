@@ -449,3 +449,28 @@ impl Owner {
         }))
     }
 }
+
+/// Ana, who watches everybody, in a world where these are so.
+pub fn watching(users: &[(&str, Status)]) -> World {
+    let mut world = World::new();
+    for (name, status) in users {
+        world.publish(name, *status);
+    }
+    world.open(0, "ana");
+    let names: Vec<&str> = users.iter().map(|(name, _)| *name).collect();
+    world.watched(0, 1, &names);
+    world.advance_ms(300);
+    world.frames(0);
+    world.out.clear();
+    world
+}
+
+/// The statuses that she was told.
+pub fn told(world: &mut World) -> Vec<Status> {
+    world.told(0).into_iter().map(|presence| presence.status).collect()
+}
+
+/// What she is answered when she begins to watch somebody.
+pub fn look(world: &mut World, id: u64, name: &str) -> Presence {
+    world.watched(0, id, &[name]).remove(0)
+}
