@@ -530,6 +530,6 @@ pub(crate) fn presence(user: &User, epoch: Epoch) -> Presence {
         reachable: shown.reachable,
         devices: shown.devices.clone(),
         invisible: false,
-        as_of: None,
+        as_of: shown.held,
     }
 }

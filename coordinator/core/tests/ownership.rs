@@ -382,6 +382,8 @@ fn entries(world: &World) -> Vec<(Status, bool)> {
 fn who_left_while_its_owner_was_cut_off_is_held_back_until_that_may_be_said() {
     let mut world = ana_is_held_back();
     assert_eq!((entries(&world), world.transitions().len()), (vec![(Status::Online, true)], 0));
+    let listed: Vec<_> = world.list(None).unwrap().users.iter().map(|user| user.as_of.is_some()).collect();
+    assert_eq!(listed.iter().filter(|dated| **dated).count(), 1, "a backend is told so too: {listed:?}");
     assert_eq!(doubted(&mut world), (true, false));
     world.out.clear();
     world.advance(secs(3));
