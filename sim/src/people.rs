@@ -17,6 +17,8 @@ use crate::world::{Event, World};
 const LEAVING_MS: u64 = 6_000;
 /// How long a session whose end its gateway has not seen may be taken for alive, or in grace.
 const VANISHED_MS: u64 = 45_000;
+/// The same of one that its device has closed without a word, or to go elsewhere.
+const MOVED_MS: u64 = 17_000;
 /// The same of one that its gateway has seen to be lost.
 pub(crate) const GRACE_MS: u64 = 11_000;
 /// How long a frame is under way between a device and its gateway.
@@ -86,7 +88,6 @@ impl World {
             Step::Bye(away) => {
                 let user = self.clients[index].user;
                 self.oracle.no_grace(user);
-                self.oracle.leaves.in_order(user, self.now);
                 self.clients[index].left_on = Some(self.clients[index].attempt);
                 self.sdk(index, sdk::Input::Bye);
                 return Some(away.max(2_500));
@@ -185,6 +186,9 @@ impl World {
                 Output::Close => {
                     self.clients[index].attempt += 1;
                     self.note_move(index);
+                    // Of a leave that was not told first this is a loss, or a move.
+                    let (user, now) = (self.clients[index].user, self.now);
+                    self.oracle.leaves.haunts_unless_left(user, now, now + MOVED_MS);
                     self.part(index);
                 }
                 Output::Changed(presence) => self.show(index, presence),
@@ -275,7 +279,12 @@ impl World {
     fn send_frame(&mut self, index: usize, text: &str) {
         let Link::Open { slot, .. } = self.clients[index].link else { return };
         match ClientFrame::parse(text) {
-            Ok(frame) => self.hand_in(index, gateway::Input::Frame(Slot(slot), frame)),
+            Ok(frame) => {
+                if matches!(frame, ClientFrame::Bye {}) {
+                    self.oracle.leaves.in_order(self.clients[index].user, self.now);
+                }
+                self.hand_in(index, gateway::Input::Frame(Slot(slot), frame));
+            }
             Err(error) => unreachable!("the SDK wrote what no gateway reads: {error}: {text}"),
         }
     }

@@ -38,6 +38,13 @@ impl Leaves {
         *last = until.max(*last);
     }
 
+    /// A device closes a connection: after a leave of this moment there is nothing left of it.
+    pub(crate) fn haunts_unless_left(&mut self, user: usize, now: u64, until: u64) {
+        if self.left.get(&user) != Some(&now) {
+            self.haunts(user, until);
+        }
+    }
+
     pub(crate) fn rough(&mut self, until: u64) {
         self.rough = self.rough.max(until);
     }
