@@ -111,6 +111,7 @@ impl World {
     /// was there, and one that has not had its sessions yet cannot ask for them any more.
     fn owners_are_well(&self) -> bool {
         let well = |c: &crate::process::Process<_>| c.core.is_some() && !c.frozen && c.cut_until <= self.now;
-        self.coordinators.iter().all(well) && self.net.loss == 0.0 && self.oracle.is_settled()
+        let mended = self.now >= self.owners_mended_at;
+        mended && self.coordinators.iter().all(well) && self.net.loss == 0.0 && self.oracle.is_settled()
     }
 }

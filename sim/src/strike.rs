@@ -11,6 +11,8 @@ use crate::people::GRACE_MS;
 use crate::process::name;
 use crate::world::{Event, Heal, World};
 
+/// How long an owner that could not hear takes to hear from everybody what it missed.
+const MENDING_MS: u64 = 4_000;
 /// How much later than the bus a connection to it may be back.
 const RECONNECT_MS: u64 = 1_000;
 /// How soon after the bus people leave.
@@ -218,6 +220,9 @@ impl World {
 
     pub(crate) fn heal(&mut self, heal: Heal) {
         self.note(|| format!("HEAL {heal:?}"));
+        if heal.is_of_owners() {
+            self.owners_mended_at = self.now + MENDING_MS;
+        }
         match heal {
             Heal::Restart(node) => {
                 if let Node::Gateway(i) = node {

@@ -81,6 +81,19 @@ pub(crate) enum Heal {
     Loss,
 }
 
+impl Heal {
+    /// Whether owners can hear again what they could not.
+    pub(crate) const fn is_of_owners(self) -> bool {
+        match self {
+            Self::Restart(node) | Self::Thaw(node, _) | Self::Join(node) => {
+                matches!(node, Node::Coordinator(_))
+            }
+            Self::Loss => true,
+            Self::Leave(..) => false,
+        }
+    }
+}
+
 /// What a run came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
@@ -127,6 +140,8 @@ pub struct World {
     pub(crate) backend_asks: u64,
     pub(crate) backend_ticks: u64,
     pub(crate) oracle: Oracle,
+    /// When owners have heard again what they missed.
+    pub(crate) owners_mended_at: u64,
     /// People did something that the oracle has not seen.
     pub(crate) stirred: bool,
     pub(crate) store: Store,
@@ -178,6 +193,7 @@ impl World {
             backend_asks: 0,
             backend_ticks: 0,
             oracle,
+            owners_mended_at: 0,
             stirred: false,
             store: Store::new(seed),
             claims: 0,
