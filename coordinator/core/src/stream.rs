@@ -111,6 +111,8 @@ impl Stream {
     /// be late too: what an earlier one told of stays missing.
     pub(crate) fn compare(&mut self, seq: u64, now: MonoTime, patience: std::time::Duration) -> bool {
         if !self.synced {
+            // The sync that comes next may have been sent before this.
+            self.note_behind(seq, now);
             return true;
         }
         let has_all = self.has_all();
@@ -118,9 +120,15 @@ impl Stream {
             self.confirmed |= has_all && seq == self.last;
             return false;
         }
+        let since = self.note_behind(seq, now);
+        now.since(since) >= patience && !has_all
+    }
+
+    /// Notes up to which report a beat told of; says since when some are missing.
+    fn note_behind(&mut self, seq: u64, now: MonoTime) -> MonoTime {
         let (most, since) = self.behind.unwrap_or((seq, now));
         self.behind = Some((most.max(seq), since));
-        now.since(since) >= patience && !has_all
+        since
     }
 
     /// R15: what its sessions come to.
@@ -165,6 +173,16 @@ mod tests {
         assert!(!stream.confirmed && stream.overdue(at(50), PATIENCE));
         stream.set_synced(Incarnation(1), 7);
         assert!(stream.confirmed && !stream.overdue(at(50), PATIENCE));
+    }
+
+    #[test]
+    fn a_first_sync_from_before_a_beat_that_told_of_more_confirms_nothing() {
+        let mut stream = Stream::new(Incarnation(1));
+        assert!(stream.compare(5, at(0), PATIENCE), "it is asked for");
+        stream.set_synced(Incarnation(1), 0);
+        assert!(!stream.confirmed && stream.overdue(at(50), PATIENCE));
+        stream.set_synced(Incarnation(1), 5);
+        assert!(stream.confirmed);
     }
 
     #[test]
