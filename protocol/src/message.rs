@@ -429,8 +429,8 @@ pub struct Snapshot {
     pub n: u64,
     /// Whether the owner may state that somebody is offline.
     pub settled: bool,
-    /// When its owner was last sure of the values of this page, if it is not now ([`OwnedBeat::doubts`], or they have
-    /// left and it may not say so yet).
+    /// When its owner was last sure of the values of this page, if it is not now ([`OwnedBeat::doubts`]). Of
+    /// single users of whom it is not, each says so itself ([`Shown::held`]).
     pub as_of: Option<WallTime>,
     /// What the owner's own clock said, in milliseconds: how much later than this answer it sent a beat
     /// ([`CoordinatorBeat::clock`]).

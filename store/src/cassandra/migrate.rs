@@ -93,7 +93,7 @@ async fn tables(server: &str, keyspace: &str, session: &Session) -> Result<Vec<S
 async fn version(server: &str, session: &Session) -> Result<i32, StoreError> {
     let ask = "SELECT version FROM schema_version WHERE name = 'herenow'";
     let mut answer = session.query_unpaged(ask, ()).await;
-    // A server lists a table that another process makes before it serves it.
+    // A server lists a table that another process makes before it serves it. The limit of opening is that of this.
     while is_missing(&answer) {
         tokio::time::sleep(NOT_YET).await;
         answer = session.query_unpaged(ask, ()).await;
