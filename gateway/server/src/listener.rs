@@ -9,11 +9,11 @@ use axum::Router;
 use futures::FutureExt as _;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::http;
 use crate::metrics::Handshake;
 use crate::shard::Shard;
+use crate::tls::Acceptor;
 
 /// Connections the kernel holds for a shard until it takes them.
 const BACKLOG: i32 = 4_096;
@@ -51,12 +51,7 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Takes connections until the task is aborted.
-pub(crate) async fn accept(
-    shard: Rc<Shard>,
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-) {
+pub(crate) async fn accept(shard: Rc<Shard>, listener: TcpListener, tls: Option<Acceptor>, router: Router) {
     let mut reserve = Reserve::of(&listener);
     loop {
         match listener.accept().await {
@@ -117,7 +112,7 @@ impl Drop for InHandshake {
     }
 }
 
-fn welcome(shard: &Rc<Shard>, socket: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+fn welcome(shard: &Rc<Shard>, socket: TcpStream, tls: Option<Acceptor>, router: Router) {
     let Some(counted) = InHandshake::enter(shard) else {
         shard.metrics().handshake(Handshake::Shed);
         return;
@@ -145,7 +140,7 @@ fn keep_little_unsent(socket: &TcpStream) {
     let _ = socket;
 }
 
-async fn serve_tls(shard: Rc<Shard>, router: Router, socket: TcpStream, tls: TlsAcceptor) {
+async fn serve_tls(shard: Rc<Shard>, router: Router, socket: TcpStream, tls: Acceptor) {
     let limit = shard.common.config.timeouts.tls;
     match tokio::time::timeout(limit, tls.accept(socket)).await {
         Ok(Ok(socket)) => http::serve(shard, router, socket).await,

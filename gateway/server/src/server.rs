@@ -14,9 +14,9 @@ use herenow_protocol::id::ProcessId;
 use herenow_protocol::time::millis;
 use herenow_protocol::{GatewayId, Incarnation, Origin, Placement};
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
-use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Verifier;
 use crate::clock::Clock;
@@ -167,7 +167,7 @@ struct Start {
     placement: Placement,
     seed: u64,
     socket: std::net::TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
     extra: Option<Router>,
 }
 
@@ -230,7 +230,8 @@ impl Start {
         };
         let router = rest::router(api, self.extra);
         let listener = tokio::net::TcpListener::from_std(self.socket)?;
-        let task = spawn_local(listener::accept(Rc::clone(shard), listener, self.tls, router));
+        let tls = self.tls.map(tls::Acceptor::new);
+        let task = spawn_local(listener::accept(Rc::clone(shard), listener, tls, router));
         Ok(task.abort_handle())
     }
 }

@@ -3,9 +3,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{SinkExt as _, StreamExt as _};
 use herenow_gateway_server::config::TlsConfig;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::ServerName;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{Connector, client_async_tls_with_config};
 
 use crate::support::*;
 
@@ -36,15 +40,19 @@ fn secure(
     roots: &RootCertStore,
     version: &'static rustls::SupportedProtocolVersion,
 ) -> Peer<StreamOwned<ClientConnection, TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let client = ClientConnection::new(trusting(roots, version), name).unwrap();
+    Peer { stream: StreamOwned::new(client, connect(server).stream), unread: Vec::new() }
+}
+
+fn trusting(roots: &RootCertStore, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots.clone())
         .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    let client = ClientConnection::new(Arc::new(config), name).unwrap();
-    Peer { stream: StreamOwned::new(client, connect(server).stream), unread: Vec::new() }
+    Arc::new(config)
 }
 
 #[test]
@@ -62,6 +70,70 @@ fn sessions_work_the_same_over_tls() {
         peer.send(&frame(0x82, b"x"));
         assert_eq!(peer.closed(), 1003);
     }
+}
+
+/// What other programs speak: a library's own `wss://`, frames that are longer than a record, in both directions.
+#[tokio::test]
+async fn a_library_speaks_wss() {
+    let (server, roots) = tls_server();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut request = "wss://localhost/v1/connect?device=d1".into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {}", token()).parse().unwrap());
+        let connector = Some(Connector::Rustls(trusting(&roots, version)));
+        let (mut socket, _) = client_async_tls_with_config(request, socket, None, connector).await.unwrap();
+        let mut next = async |question: Option<String>| {
+            if let Some(question) = question {
+                socket.send(Message::text(question)).await.unwrap();
+            }
+            let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("no text") };
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        assert_eq!(next(None).await["type"], "welcome");
+        let users: Vec<String> = (0..600).map(|number| format!("{number:0>60}")).collect();
+        let question = serde_json::json!({"type": "query", "id": 1, "users": users}).to_string();
+        assert!(question.len() > 2 * 16 * 1024);
+        let mut told = 0;
+        let mut answer = next(Some(question)).await;
+        loop {
+            told += answer["users"].as_array().unwrap().len();
+            if answer["complete"] == true {
+                break;
+            }
+            answer = next(None).await;
+        }
+        assert_eq!(told, users.len());
+        socket.close(None).await.unwrap();
+        while let Some(Ok(_)) = socket.next().await {}
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_in_a_record_ends_its_session_and_harms_nobody() {
+    let (server, roots) = tls_server();
+    let mut neighbour = secure(&server, &roots, &rustls::version::TLS13);
+    neighbour.send(handshake(&bearer(&token())).as_bytes());
+    assert_eq!(neighbour.answer().status, 101);
+    let mut peer = secure(&server, &roots, &rustls::version::TLS13);
+    peer.send(handshake(&bearer(&token())).as_bytes());
+    assert_eq!(peer.answer().status, 101);
+    // Past its keys: the head of a record that says more than comes, then the end; and a record of nonsense.
+    let mut raw = peer.stream.sock;
+    raw.write_all(&[0x17, 3, 3, 0, 100, 1, 2, 3]).unwrap();
+    raw.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    let _ = raw.read_to_end(&mut rest);
+    let mut peer = secure(&server, &roots, &rustls::version::TLS13);
+    peer.send(handshake(&bearer(&token())).as_bytes());
+    assert_eq!(peer.answer().status, 101);
+    peer.stream
+        .sock
+        .write_all(&[0x17, 3, 3, 0, 20, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9])
+        .unwrap();
+    let mut rest = Vec::new();
+    // It ends with an alert, which the client takes for an error.
+    assert!(peer.stream.read_to_end(&mut rest).is_err());
+    assert!(neighbour.is_alive());
 }
 
 #[test]
