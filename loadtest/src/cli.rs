@@ -138,7 +138,7 @@ impl Latency {
             (first.clone(), last.clone(), issuer, None)
         } else {
             let size = Size { coordinators: 2, gateways: 2 };
-            let cluster = Cluster::start(self.herenow.as_deref(), &self.set, size).await?;
+            let cluster = Cluster::start(self.herenow.as_deref(), &self.set, size, false).await?;
             let [first, last] = &cluster.gateways()[..] else { bail!("two gateways were to start") };
             (first.clone(), last.clone(), cluster.issuer(), Some(cluster))
         };

@@ -26,6 +26,7 @@ pub(crate) struct Cluster {
     processes: Vec<Process>,
     gateways: Vec<SocketAddr>,
     secret: String,
+    certificate: Option<String>,
     directory: PathBuf,
     /// Last, so that it outlives those who speak to it.
     nats: NatsServer,
@@ -55,7 +56,13 @@ impl Drop for Process {
 
 impl Cluster {
     /// Starts everything and waits until it is ready. `set` is `key=value` of the processes' configuration.
-    pub(crate) async fn start(herenow: Option<&Path>, set: &[String], size: Size) -> anyhow::Result<Self> {
+    /// `tls`: gateways speak it, with a certificate that is made for it.
+    pub(crate) async fn start(
+        herenow: Option<&Path>,
+        set: &[String],
+        size: Size,
+        tls: bool,
+    ) -> anyhow::Result<Self> {
         let program = herenow.map_or_else(beside_this, |file| Ok(file.to_owned()))?;
         ensure!(program.is_file(), "{} is missing: build it, or name it with --herenow", program.display());
         let directory = std::env::temp_dir().join(format!("herenow-loadtest-{}", std::process::id()));
@@ -63,11 +70,14 @@ impl Cluster {
         let nats = NatsServer::start().await;
         let secret = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
         let config = directory.join("herenow.toml");
-        std::fs::write(&config, configuration(&nats.url, &secret))?;
+        let mut text = configuration(&nats.url, &secret);
+        let certificate = tls.then(|| certificate(&directory, &mut text)).transpose()?;
+        std::fs::write(&config, text)?;
         let mut cluster = Self {
             processes: Vec::new(),
             gateways: (0..size.gateways).map(|_| free_address()).collect::<anyhow::Result<_>>()?,
             secret,
+            certificate,
             directory,
             nats,
         };
@@ -102,6 +112,11 @@ impl Cluster {
     /// What tokens are signed with, by HS256.
     pub(crate) fn secret(&self) -> &str {
         &self.secret
+    }
+
+    /// The certificate of the gateways, in PEM, where they speak TLS.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// The issuer and the audience of tokens.
@@ -192,6 +207,18 @@ fn configuration(nats: &str, secret: &str) -> String {
         let _ = writeln!(text, "{line}");
     }
     text
+}
+
+/// Makes a certificate for loopback, and has gateways use it; the certificate.
+fn certificate(directory: &Path, configuration: &mut String) -> anyhow::Result<String> {
+    let made = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()])?;
+    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let files =
+        format!("[gateway.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", certificate.display(), key.display());
+    configuration.push_str(&files);
+    Ok(made.cert.pem())
 }
 
 /// Settings as environment variables, which is how they win over the file.

@@ -13,6 +13,7 @@ mod result;
 mod scenario;
 mod session;
 mod socket;
+mod stream;
 mod svg;
 mod tally;
 mod truth;
@@ -30,7 +31,8 @@ use clap::Args;
 use self::crew::Crew;
 use self::processes::{Seen, Subject};
 use self::result::{FORMAT, Measured, Outcome, Second, faults, millis};
-use self::scenario::{SOCKETS_PER_WORKER, Scenario};
+use self::scenario::{SOCKETS_PER_WORKER, Scenario, Target};
+use self::stream::Trust;
 use self::tally::Tick;
 use self::worker::Job;
 pub(crate) use self::worker::process as worker;
@@ -64,6 +66,9 @@ pub(crate) struct Arguments {
     /// A setting for the started processes, as in a configuration file: gateway.core.flush_window=0s
     #[arg(long, value_name = "KEY=VALUE", requires = "spawn")]
     set: Vec<String>,
+    /// The started gateways speak TLS, with a certificate made for this run
+    #[arg(long, requires = "spawn")]
+    tls: bool,
     /// Another number of people than the scenario's; rates are scaled with it
     #[arg(long)]
     sessions: Option<u32>,
@@ -131,6 +136,7 @@ fn write_page(file: &Path, outcome: &Outcome) -> anyhow::Result<()> {
 /// The deployment, and how to be let in.
 struct Place {
     gateways: Vec<(SocketAddr, String)>,
+    trust: Option<Trust>,
     algorithm: String,
     key: String,
     issuer: Option<String>,
@@ -167,7 +173,7 @@ impl Arguments {
 
     async fn start(&self) -> anyhow::Result<Place> {
         let size = Size { coordinators: self.coordinators, gateways: self.gateways };
-        let cluster = Cluster::start(self.herenow.as_deref(), &self.set, size).await?;
+        let cluster = Cluster::start(self.herenow.as_deref(), &self.set, size, self.tls).await?;
         let subjects = cluster.pids().into_iter().map(|(name, pid)| {
             let class = match name.split('-').next() {
                 Some("gateway") => "gateway",
@@ -179,14 +185,17 @@ impl Arguments {
         let (issuer, audience) = Cluster::names();
         Ok(Place {
             gateways: cluster.addresses().iter().map(|address| (*address, address.to_string())).collect(),
+            trust: cluster.certificate().map(|text| Trust::Only(text.to_owned())),
             algorithm: "HS256".to_owned(),
             key: cluster.secret().to_owned(),
             issuer: Some(issuer),
             audience: Some(audience),
             subjects: subjects.collect(),
             words: format!(
-                "{} gateways and {} coordinators of this machine",
-                self.gateways, self.coordinators
+                "{} gateways{} and {} coordinators of this machine",
+                self.gateways,
+                if self.tls { " with TLS" } else { "" },
+                self.coordinators
             ),
             _cluster: Some(cluster),
         })
@@ -203,6 +212,7 @@ impl Arguments {
             index,
             scenario: scenario.part(index, workers),
             gateways: place.gateways.clone(),
+            trust: place.trust.clone(),
             algorithm: place.algorithm.clone(),
             key: place.key.clone(),
             issuer: place.issuer.clone(),
@@ -281,11 +291,17 @@ async fn reach(scenario: &Scenario) -> anyhow::Result<Place> {
     let target = &scenario.target;
     ensure!(!target.gateways.is_empty(), "target.gateways: name them, or use --spawn");
     let mut gateways = Vec::new();
+    let mut kind = None;
     for url in &target.gateways {
         let uri: http::Uri = url.parse().with_context(|| format!("target.gateways: {url}"))?;
-        ensure!(uri.scheme_str() == Some("ws"), "target.gateways: {url}: only ws:// can be loaded");
+        let secure = uri.scheme_str() == Some("wss");
+        let spoken = matches!(uri.scheme_str(), Some("ws" | "wss"));
+        ensure!(spoken, "target.gateways: {url}: want ws:// or wss://");
+        ensure!(kind.is_none_or(|kind| kind == secure), "target.gateways: all ws:// or all wss://");
+        kind = Some(secure);
         let authority = uri.authority().with_context(|| format!("target.gateways: {url}"))?;
-        let asked = (authority.host().to_owned(), authority.port_u16().unwrap_or(80));
+        let asked =
+            (authority.host().to_owned(), authority.port_u16().unwrap_or(if secure { 443 } else { 80 }));
         let found = tokio::net::lookup_host(asked).await.with_context(|| url.clone())?.next();
         gateways.push((found.with_context(|| format!("{url}: no address"))?, authority.to_string()));
     }
@@ -298,6 +314,7 @@ async fn reach(scenario: &Scenario) -> anyhow::Result<Place> {
     };
     Ok(Place {
         gateways,
+        trust: trust(target, kind == Some(true))?,
         algorithm,
         key,
         issuer: target.issuer.clone(),
@@ -305,6 +322,19 @@ async fn reach(scenario: &Scenario) -> anyhow::Result<Place> {
         subjects: Vec::new(),
         words: target.gateways.join(" "),
         _cluster: None,
+    })
+}
+
+/// Whose certificates are believed, where TLS is spoken.
+fn trust(target: &Target, secure: bool) -> anyhow::Result<Option<Trust>> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(file)
+            .with_context(|| format!("target.tls_ca_file: {} cannot be read", file.display()))
+    };
+    Ok(match &target.tls_ca_file {
+        _ if !secure => None,
+        None => Some(Trust::System),
+        Some(file) => Some(Trust::Only(read(file)?)),
     })
 }
 

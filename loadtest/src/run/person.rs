@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use tokio::net::tcp::OwnedWriteHalf;
-
 use super::plan::Moment;
+use super::stream::Writer;
 
 /// How a device is connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,7 +47,7 @@ pub(super) struct Device {
     pub(super) meant: Moment,
     pub(super) welcome: Moment,
     pub(super) wrote: Moment,
-    pub(super) writer: Option<Rc<OwnedWriteHalf>>,
+    pub(super) writer: Option<Rc<Writer>>,
 }
 
 /// A user.

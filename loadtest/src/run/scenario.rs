@@ -45,8 +45,10 @@ pub(crate) struct Scenario {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Target {
-    /// `ws://host:port`; sessions are spread over all of them.
+    /// `ws://host:port`, or `wss://`; sessions are spread over all of them.
     pub(crate) gateways: Vec<String>,
+    /// A file with the certificates, in PEM, that vouch for those of the gateways. Not given: those of the system.
+    pub(crate) tls_ca_file: Option<PathBuf>,
     /// HS256, ES256, EdDSA or RS256.
     pub(crate) algorithm: Option<String>,
     /// A file whose first line is the secret of HS256.

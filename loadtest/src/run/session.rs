@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::ReadBuf;
 use tokio::task::spawn_local;
 
 use super::person::Link;
+use super::stream::Reader;
 use super::wire::{self, Heard, Piece};
 use super::world::{Shared, World};
 
@@ -18,7 +18,7 @@ use super::world::{Shared, World};
 pub(super) type Id = (u32, u8, u32);
 
 /// Reads until the connection ends.
-pub(super) fn spawn(shared: &Shared, id: Id, reader: OwnedReadHalf, bytes: Vec<u8>) {
+pub(super) fn spawn(shared: &Shared, id: Id, reader: Reader, bytes: Vec<u8>) {
     let slow = shared.borrow().is_slow(id.0);
     let pause = shared.borrow().scenario.slow.as_ref().map(|slow| slow.pause).filter(|_| slow);
     let shared = Rc::clone(shared);
@@ -39,7 +39,7 @@ pub(super) fn spawn(shared: &Shared, id: Id, reader: OwnedReadHalf, bytes: Vec<u
 /// arguments twice.
 struct Parked {
     shared: Shared,
-    reader: OwnedReadHalf,
+    reader: Reader,
     rest: Box<[u8]>,
     id: Id,
 }
@@ -65,7 +65,7 @@ impl Future for Parked {
     }
 }
 
-async fn read_slowly(shared: Shared, id: Id, mut reader: OwnedReadHalf, bytes: Vec<u8>, pause: Duration) {
+async fn read_slowly(shared: Shared, id: Id, mut reader: Reader, bytes: Vec<u8>, pause: Duration) {
     let mut rest = Rest::default();
     let mut ended = hear(&shared, id, &mut rest, &bytes);
     while ended.is_none() {
@@ -94,13 +94,13 @@ type Rest = Vec<u8>;
 fn poll_next(
     shared: &Shared,
     id: Id,
-    reader: &mut OwnedReadHalf,
+    reader: &mut Reader,
     rest: &mut Rest,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Ended>> {
     let mut buffer = std::mem::take(&mut shared.borrow_mut().buffer);
     let mut space = ReadBuf::new(&mut buffer);
-    let read = Pin::new(reader).poll_read(cx, &mut space);
+    let read = reader.poll_read(cx, &mut space);
     let filled = space.filled().len();
     let ended = read.map(|read| match read {
         Ok(()) if filled > 0 => hear(shared, id, rest, &buffer[..filled]),

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+
+use super::stream::Stream;
 
 /// Sockets from one source address to one destination: an address has some 28,000 ports, and searching for a free one
 /// gets slow long before they are used up.
@@ -46,13 +48,15 @@ pub(super) fn source(gateway: SocketAddr, worker: u32, user: u32) -> Option<IpAd
     Some(Ipv4Addr::new(127, 1 + x % 250, y, z).into())
 }
 
-/// Opens a socket and makes the handshake; with the bytes that came behind it.
+/// Opens a socket and makes the handshake; with the bytes that came behind it. `secure`: under TLS, with the name that
+/// the gateway is asked for by.
 pub(super) async fn open(
     gateway: SocketAddr,
     from: Option<IpAddr>,
     slow: bool,
+    secure: Option<(&TlsConnector, &str)>,
     request: &str,
-) -> Result<(TcpStream, Vec<u8>), Refused> {
+) -> Result<(Stream, Vec<u8>), Refused> {
     let socket = if gateway.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if slow {
         socket.set_recv_buffer_size(SLOW_BUFFER)?;
@@ -60,8 +64,12 @@ pub(super) async fn open(
     if let Some(from) = from {
         socket.bind((from, 0).into())?;
     }
-    let mut stream = socket.connect(gateway).await?;
+    let stream = socket.connect(gateway).await?;
     stream.set_nodelay(true)?;
+    let mut stream = match secure {
+        None => Stream::Plain(stream),
+        Some((connector, authority)) => Stream::secure(stream, connector, authority).await?,
+    };
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::with_capacity(1_024);
     let end = loop {

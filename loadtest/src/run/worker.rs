@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 
 use super::plan::{Deed, Moment, Plan, micros};
 use super::scenario::Scenario;
+use super::stream::Trust;
 use super::tally::{End, Line, Phase, Tick};
 use super::world::{Access, Shared, World, act, work};
 use crate::token::Issuer;
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) scenario: Scenario,
     /// With the names that they are asked for by.
     pub(crate) gateways: Vec<(SocketAddr, String)>,
+    /// They are spoken to under TLS, and whom to believe.
+    pub(crate) trust: Option<Trust>,
     /// HS256 and its secret, or another algorithm and its private key.
     pub(crate) algorithm: String,
     pub(crate) key: String,
@@ -50,7 +53,8 @@ impl Job {
             other => Issuer::with_key(other, self.key.as_bytes(), issuer, audience)?,
         };
         let prefix = format!("{}{}-", self.prefix, self.index);
-        Ok(Access { gateways: self.gateways.clone(), issuer, prefix, worker: self.index })
+        let secure = self.trust.as_ref().map(Trust::connector).transpose()?;
+        Ok(Access { gateways: self.gateways.clone(), secure, issuer, prefix, worker: self.index })
     }
 }
 

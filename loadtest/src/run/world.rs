@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::task::spawn_local;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 
 use super::chance::Chance;
 use super::graph;
@@ -53,9 +54,11 @@ enum Task {
 type Due = Reverse<(Moment, u32, u8, u32, Task)>;
 
 /// Where and as whom a worker connects.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Access {
     pub(super) gateways: Vec<(SocketAddr, String)>,
+    /// Under TLS, with this.
+    pub(super) secure: Option<TlsConnector>,
     pub(super) issuer: Issuer,
     /// Before the number of a user.
     pub(super) prefix: String,
@@ -63,7 +66,6 @@ pub(super) struct Access {
 }
 
 /// Everything of a worker.
-#[derive(Debug)]
 pub(super) struct World {
     pub(super) access: Access,
     pub(super) scenario: Scenario,
@@ -232,12 +234,14 @@ fn come(shared: &Shared, user: u32, device: u8, meant: Moment) {
     let (address, authority) = world.access.gateways[gateway].clone();
     let from = socket::source(address, world.access.worker, user);
     let slow = world.is_slow(user);
+    let secure = world.access.secure.clone();
     let token = world.access.issuer.token(&world.name(user)).unwrap_or_default();
     drop(world);
     let shared = Rc::clone(shared);
     spawn_local(async move {
         let request = wire::request(&authority, &token, device, idle);
-        let open = socket::open(address, from, slow, &request);
+        let secure = secure.as_ref().map(|secure| (secure, &*authority));
+        let open = socket::open(address, from, slow, secure, &request);
         let opened = tokio::time::timeout(ATTEMPT, open).await;
         let opened = opened.unwrap_or_else(|_| Err(Refused::Broken("no answer".to_owned())));
         if !shared.borrow().is_current(user, device, generation) {
@@ -245,7 +249,7 @@ fn come(shared: &Shared, user: u32, device: u8, meant: Moment) {
         }
         match opened {
             Ok((stream, bytes)) => {
-                let (reader, writer) = stream.into_split();
+                let (reader, writer) = stream.split();
                 shared.borrow_mut().device(user, device).writer = Some(Rc::new(writer));
                 session::spawn(&shared, (user, device, generation), reader, bytes);
             }

@@ -1,11 +1,13 @@
 //! Writes to sockets: at once what fits, the rest when there is room.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::task::spawn_local;
 
 use super::super::session::Id;
+use super::super::stream::Writer;
 use super::super::wire;
 use super::{Shared, World};
 
@@ -33,9 +35,8 @@ impl World {
             }
             return;
         }
-        // An error shows when it is read too.
-        let written = writer.try_write(bytes).unwrap_or(0);
-        if written < bytes.len() {
+        let (written, waits) = writer.try_write(bytes);
+        if written < bytes.len() || waits {
             counts.stalled += 1;
             self.pending.insert(id, bytes[written..].to_vec());
             spawn_local(flush(Rc::clone(shared), id, Rc::clone(writer)));
@@ -44,19 +45,23 @@ impl World {
 }
 
 /// Writes what waits.
-async fn flush(shared: Shared, id: Id, writer: Rc<OwnedWriteHalf>) {
-    while writer.writable().await.is_ok() {
-        let mut world = shared.borrow_mut();
-        let current = world.is_current(id.0, id.1, id.2);
-        let Some(pending) = world.pending.get_mut(&id).filter(|_| current) else { break };
-        match writer.try_write(pending) {
-            Ok(written) => drop(pending.drain(..written)),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => break,
-        }
-        if pending.is_empty() {
-            break;
-        }
-    }
+async fn flush(shared: Shared, id: Id, writer: Rc<Writer>) {
+    while let Some(true) = poll_fn(|cx| poll_some(&shared, id, &writer, cx)).await {}
     shared.borrow_mut().pending.remove(&id);
+}
+
+/// Writes some of it; true: there may be more. None: nobody wants it any longer.
+fn poll_some(shared: &Shared, id: Id, writer: &Writer, cx: &mut Context<'_>) -> Poll<Option<bool>> {
+    let mut world = shared.borrow_mut();
+    let current = world.is_current(id.0, id.1, id.2);
+    let Some(pending) = world.pending.get_mut(&id).filter(|_| current) else { return Poll::Ready(None) };
+    if pending.is_empty() {
+        let flushed = ready!(writer.poll_flush(cx));
+        return Poll::Ready(flushed.is_ok().then_some(false));
+    }
+    let written = ready!(writer.poll_write(cx, pending));
+    Poll::Ready(written.ok().filter(|written| *written > 0).map(|written| {
+        pending.drain(..written);
+        true
+    }))
 }
