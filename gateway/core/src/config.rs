@@ -68,7 +68,7 @@ pub struct Config {
     pub max_sessions_per_user: usize,
     /// Most users one session watches. Default 5,000.
     pub max_watches: usize,
-    /// Most requests one session has open. Default 16.
+    /// Most requests one session has open, up to 65,535. Default 16.
     pub max_requests_per_session: usize,
     /// Most requests from backends this gateway has open. Default 10,000.
     pub max_requests: usize,
@@ -140,6 +140,9 @@ impl Config {
         ];
         if let Some((key, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{key}: must be at least 1"));
+        }
+        if self.max_requests_per_session > usize::from(u16::MAX) {
+            return Err("max_requests_per_session: must be at most 65535".to_owned());
         }
         let longer = |key, value: Duration, than, least: Duration| {
             if value > least { Ok(()) } else { Err(format!("{key}: must be longer than {than}")) }

@@ -70,6 +70,7 @@ impl Gateway {
         let wrote = self.transmit_answer(slot, now, frame) || self.transmit_presence(slot, now, frame);
         if !wrote && let Some(session) = self.session(slot) {
             session.ready = false;
+            session.put_away();
         }
         wrote
     }
@@ -77,12 +78,9 @@ impl Gateway {
     fn transmit_answer(&mut self, slot: Slot, now: Now, frame: &mut String) -> bool {
         let Some(session) = self.session(slot) else { return false };
         let own = session.key;
-        match session.outbox.pop_front() {
+        match session.outbox.as_mut().and_then(|outbox| outbox.pop_front()) {
             None => return false,
-            Some(Item::Frame(text)) => {
-                session.outbox_bytes -= text.len();
-                frame.push_str(&text);
-            }
+            Some(Item::Frame(text)) => frame.push_str(&text),
             Some(Item::Watched { id, users, sent }) => {
                 let page = users.get(sent..).unwrap_or_default().iter().take(USERS_PER_FRAME);
                 let page: Vec<_> =
@@ -120,7 +118,7 @@ impl Gateway {
         if complete {
             self.close_request(slot);
         } else if let Some(session) = self.session(slot) {
-            session.outbox.push_front(item);
+            session.outbox.get_or_insert_default().push_front(item);
         }
     }
 
@@ -130,7 +128,7 @@ impl Gateway {
             return false;
         };
         let due = session.flush_at(&self.config);
-        if session.dirty.is_empty() || due > now.mono && session.flushed_at != Some(now.mono) {
+        if session.dirty.is_empty() || due > now.mono && !session.is_flushed(now.mono) {
             if !session.dirty.is_empty() && !session.flush_set {
                 session.flush_set = true;
                 self.pending.at(due, Due::Flush(slot));
@@ -140,7 +138,7 @@ impl Gateway {
         session.dirty.sort_unstable();
         session.dirty.dedup();
         let mut page = std::mem::take(&mut session.dirty);
-        session.flushed_at = Some(now.mono);
+        session.note_flush(now.mono);
         let own = session.key;
         frame.push_str(r#"{"type":"presence","users":["#);
         let empty = frame.len();
@@ -230,7 +228,7 @@ impl Gateway {
 
     /// A user as its owner says it is.
     pub(crate) fn fresh_presence(&self, user: &UserId, known: &Known, own: bool) -> Presence {
-        let hidden = known.own.as_ref().filter(|_| own);
+        let hidden = known.own.as_deref().filter(|_| own);
         let shown = hidden.unwrap_or(&known.public);
         Presence {
             user_id: user.clone(),

@@ -12,6 +12,7 @@ use crate::interest::Statement;
 use crate::io::{BusEvent, Grants, Viewer};
 use crate::request::{Due, Pending};
 use crate::session::Session;
+use crate::slots::Slots;
 use crate::uplink::Uplink;
 use crate::view::View;
 use crate::watch::WatchIndex;
@@ -77,7 +78,7 @@ pub struct Gateway {
     pub(crate) config: Config,
     pub(crate) placement: Placement,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
-    pub(crate) by_user: HashMap<UserKey, Vec<Slot>>,
+    pub(crate) by_user: HashMap<UserKey, Slots>,
     pub(crate) next_number: u64,
     pub(crate) live: usize,
     pub(crate) uplink: Uplink,

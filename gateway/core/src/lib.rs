@@ -22,6 +22,7 @@ mod pace;
 mod repairs;
 mod request;
 mod session;
+mod slots;
 mod uplink;
 mod view;
 mod watch;

@@ -1,5 +1,6 @@
 //! The life of a session: opening, signs of life, activity, token, end.
 
+use hashbrown::hash_map::Entry;
 use herenow_protocol::code::{CloseCode, ErrorCode};
 use herenow_protocol::frame::{ClientFrame, FrameError, ServerFrame, Welcome};
 use herenow_protocol::message::{Ending, SessionChange};
@@ -10,6 +11,7 @@ use crate::drain::reconnect;
 use crate::gateway::Gateway;
 use crate::io::Viewer;
 use crate::session::Session;
+use crate::slots::Slots;
 use crate::view::Freshness;
 use crate::watch::Tell;
 use crate::{Opening, Output, Slot};
@@ -23,8 +25,10 @@ impl Gateway {
         let session = Box::new(Session::new(number, opening, key, partition, now, &self.config));
         let record = session.record();
         let full = self.live >= self.config.max_sessions;
-        let crowded =
-            self.by_user.get(&key).is_some_and(|slots| slots.len() >= self.config.max_sessions_per_user);
+        let crowded = self
+            .by_user
+            .get(&key)
+            .is_some_and(|slots| slots.as_slice().len() >= self.config.max_sessions_per_user);
         let index = slot.0 as usize;
         if self.sessions.len() <= index {
             self.sessions.resize_with(index + 1, || None);
@@ -37,7 +41,10 @@ impl Gateway {
             return;
         }
         self.live += 1;
-        self.by_user.entry(key).or_default().push(slot);
+        match self.by_user.entry(key) {
+            Entry::Occupied(mut slots) => slots.get_mut().push(slot),
+            Entry::Vacant(place) => drop(place.insert(Slots::One(slot))),
+        }
         self.uplink.push(partition, slot, SessionChange::Opened(record));
         self.welcome(slot, now, out);
     }
@@ -215,11 +222,8 @@ impl Gateway {
         let watches = std::mem::take(&mut session.watches);
         let (record, key, partition) = (session.record(), session.key, session.partition);
         self.live -= 1;
-        if let Some(slots) = self.by_user.get_mut(&key) {
-            slots.retain(|other| *other != slot);
-            if slots.is_empty() {
-                self.by_user.remove(&key);
-            }
+        if self.by_user.get_mut(&key).is_some_and(|slots| slots.remove(slot)) {
+            self.by_user.remove(&key);
         }
         self.uplink.close(partition, slot, record, how, now.mono, &self.config);
         for index in watches {
@@ -234,7 +238,7 @@ impl Gateway {
             let session = self.sessions.get(slot.0 as usize).and_then(Option::as_ref);
             session.is_some_and(|s| s.activity == Activity::Active && s.last_heard >= self.vouching_since)
         };
-        self.by_user.get(&key).is_some_and(|slots| slots.iter().any(active))
+        self.by_user.get(&key).is_some_and(|slots| slots.as_slice().iter().any(active))
     }
 
     /// A session of a user has changed or ended. Where the owner is not heard, its value may have rested on it:

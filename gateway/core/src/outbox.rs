@@ -1,6 +1,8 @@
 //! What waits to be sent to one session. Changes of presence never wait here: they are a set of users, and are written
 //! as they are at the moment the socket takes them.
 
+use std::collections::VecDeque;
+
 use herenow_protocol::frame::{ServerFrame, encode};
 use herenow_protocol::{Presence, UserId, UserKey};
 
@@ -34,15 +36,46 @@ pub(crate) enum Item {
     },
 }
 
+/// What waits for one session, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    items: VecDeque<Item>,
+    /// Of the whole frames among them.
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(crate) fn push_front(&mut self, item: Item) {
+        self.items.push_front(item);
+    }
+
+    pub(crate) fn push_back(&mut self, item: Item) {
+        self.items.push_back(item);
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Item> {
+        let item = self.items.pop_front();
+        if let Some(Item::Frame(text)) = &item {
+            self.bytes -= text.len();
+        }
+        item
+    }
+}
+
 impl Session {
     /// Puts a frame into the outbox; false when the session reads too slowly for it.
     pub(crate) fn post(&mut self, frame: &ServerFrame, most: usize) -> bool {
         let text = encode(frame);
-        if self.outbox_bytes + text.len() > most {
+        let outbox = self.outbox.get_or_insert_default();
+        if outbox.bytes + text.len() > most {
             return false;
         }
-        self.outbox_bytes += text.len();
-        self.outbox.push_back(Item::Frame(text));
+        outbox.bytes += text.len();
+        outbox.push_back(Item::Frame(text));
         true
     }
 }

@@ -1,6 +1,5 @@
 //! One session: who, on what, what its person does, and what waits to be sent to it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use herenow_protocol::message::SessionRecord;
@@ -8,7 +7,7 @@ use herenow_protocol::{
     Activity, DeviceId, DeviceKind, MonoTime, Now, Partition, SessionNumber, UserKey, WallTime,
 };
 
-use crate::outbox::Item;
+use crate::outbox::Outbox;
 use crate::{Config, Opening, Viewer};
 
 /// The index of a watched user.
@@ -38,17 +37,22 @@ pub(crate) struct Session {
     pub(crate) watches: Vec<UserIndex>,
     /// Watched users that changed since it was last told; may name one twice.
     pub(crate) dirty: Vec<UserIndex>,
-    pub(crate) flushed_at: Option<MonoTime>,
+    /// When it was last told of changes, if it ever was.
+    flushed_at: MonoTime,
+    flushed: bool,
     pub(crate) flush_set: bool,
     /// Told that it has something to send, and not yet found empty.
     pub(crate) ready: bool,
-    pub(crate) outbox: VecDeque<Item>,
-    pub(crate) outbox_bytes: usize,
+    /// None: nothing waits.
+    pub(crate) outbox: Option<Box<Outbox>>,
     /// Requests that are not answered yet, or whose answer is not sent yet.
-    pub(crate) open_requests: usize,
+    pub(crate) open_requests: u16,
     credit: u32,
     credit_at: MonoTime,
 }
+
+/// There are a hundred thousand of them, and an allocator's next size is 32 B away.
+const _: () = assert!(size_of::<Session>() <= 192);
 
 /// The rate limit is averaged over this many seconds.
 const CREDIT_SECONDS: u32 = 3;
@@ -79,11 +83,11 @@ impl Session {
             over: false,
             watches: Vec::new(),
             dirty: Vec::new(),
-            flushed_at: None,
+            flushed_at: MonoTime::default(),
+            flushed: false,
             flush_set: false,
             ready: false,
-            outbox: VecDeque::new(),
-            outbox_bytes: 0,
+            outbox: None,
             open_requests: 0,
             credit: config.max_frames_per_second.saturating_mul(CREDIT_SECONDS),
             credit_at: now.mono,
@@ -139,7 +143,23 @@ impl Session {
 
     /// Whether presence may be sent now, or must wait for the end of the window.
     pub(crate) fn flush_at(&self, config: &Config) -> MonoTime {
-        self.flushed_at.map_or(MonoTime::default(), |at| at.after(config.flush_window))
+        if self.flushed { self.flushed_at.after(config.flush_window) } else { MonoTime::default() }
+    }
+
+    /// Whether it was told of changes in this turn.
+    pub(crate) fn is_flushed(&self, now: MonoTime) -> bool {
+        self.flushed && self.flushed_at == now
+    }
+
+    pub(crate) const fn note_flush(&mut self, now: MonoTime) {
+        (self.flushed, self.flushed_at) = (true, now);
+    }
+
+    /// Nothing waits: what it waited in is given back.
+    pub(crate) fn put_away(&mut self) {
+        if self.outbox.as_ref().is_some_and(|outbox| outbox.is_empty()) {
+            self.outbox = None;
+        }
     }
 
     /// Notes that a watched user changed. The list stays within twice the watch list.

@@ -16,14 +16,14 @@ pub(crate) struct Known {
     /// What everybody may see.
     pub(crate) public: Shown,
     /// What the user itself sees, where it differs.
-    pub(crate) own: Option<Shown>,
+    pub(crate) own: Option<Box<Shown>>,
     /// It was said in doubt: what the owner was sure of before says nothing of it.
     pub(crate) doubted: bool,
 }
 
 impl Known {
     pub(crate) fn new(epoch: Epoch, entry: Entry) -> Self {
-        Self { epoch, public: entry.public, own: entry.own, doubted: false }
+        Self { epoch, public: entry.public, own: entry.own.map(Box::new), doubted: false }
     }
 
     /// Nobody ever saw the user, in this epoch.

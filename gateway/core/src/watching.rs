@@ -32,6 +32,10 @@ impl Gateway {
         if !self.take_request(slot, id, now, out) {
             return;
         }
+        if let Some(session) = self.session(slot) {
+            // Mostly all of them come at once, and stay.
+            session.watches.reserve_exact(keyed.len());
+        }
         for (user, key) in &keyed {
             self.watch_one(slot, user, *key, now, out);
         }
@@ -236,7 +240,7 @@ impl Gateway {
         let most = self.config.max_requests_per_session;
         let crowded = self.pending.len() >= self.config.max_requests;
         let Some(session) = self.session(slot) else { return false };
-        if session.open_requests < most && !crowded {
+        if session.open_requests < u16::try_from(most).unwrap_or(u16::MAX) && !crowded {
             session.open_requests += 1;
             return true;
         }
@@ -325,7 +329,7 @@ impl Gateway {
     fn put(&mut self, caller: Caller, item: Item, out: &mut Vec<Output>) {
         let Some((slot, _)) = self.still_there(caller) else { return };
         if let Some(session) = self.session(slot) {
-            session.outbox.push_back(item);
+            session.outbox.get_or_insert_default().push_back(item);
             self.ready(slot, out);
         }
     }
