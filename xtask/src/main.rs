@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod acceptance;
+mod bench;
 mod cassandra;
 mod chaos;
 mod clock;
@@ -62,10 +63,13 @@ enum Command {
     },
     /// Break a cluster of real processes in one way after another, and judge from outside what watchers were shown
     Chaos(chaos::Options),
-    /// Measure
+    /// Measure: without a name the whole suite, which writes docs/BENCHMARKS.md and takes less than half an hour
+    #[command(args_conflicts_with_subcommands = true)]
     Bench {
+        #[command(flatten)]
+        options: bench::Options,
         #[command(subcommand)]
-        what: Bench,
+        what: Option<Bench>,
     },
 }
 
@@ -113,23 +117,30 @@ fn main() -> Result<()> {
         Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),
         Command::Chaos(options) => chaos::all(&workspace, options),
-        Command::Bench { what: Bench::Counts(options) } => counts::all(&workspace, &options),
-        Command::Bench { what: Bench::Paths { rest } } => {
+        Command::Bench { what: None, options } => bench::all(&workspace, &options),
+        Command::Bench { what: Some(what), .. } => measure(&workspace, what),
+    }
+}
+
+fn measure(workspace: &Workspace, what: Bench) -> Result<()> {
+    match what {
+        Bench::Counts(options) => counts::all(workspace, &options),
+        Bench::Paths { rest } => {
             let cores = ["herenow-protocol", "herenow-gateway-core", "herenow-coordinator-core"];
             let packages = cores.into_iter().flat_map(|name| ["--package", name]);
-            Run::cargo(&workspace, ["bench"]).args(packages).arg("--").args(rest).done()
+            Run::cargo(workspace, ["bench"]).args(packages).arg("--").args(rest).done()
         }
-        Command::Bench { what: Bench::Store { millions } } => {
+        Bench::Store { millions } => {
             let bench =
                 ["run", "--release", "-p", "herenow-store", "--features", "testing", "--example", "measure"];
             let place = workspace.target().join("bench-store");
-            Run::cargo(&workspace, bench).arg("--").arg(place).arg(millions.to_string()).done()
+            Run::cargo(workspace, bench).arg("--").arg(place).arg(millions.to_string()).done()
         }
-        Command::Bench { what: Bench::Latency { rest } } => {
-            setup::nats_server(&workspace)?;
+        Bench::Latency { rest } => {
+            setup::nats_server(workspace)?;
             // The benchmark starts this program as a person would: two gateways and two coordinators.
-            Run::cargo(&workspace, ["build", "--release", "-p", "herenow"]).done()?;
-            Run::cargo(&workspace, ["run", "--release", "-p", "herenow-loadtest", "--", "latency"])
+            Run::cargo(workspace, ["build", "--release", "-p", "herenow"]).done()?;
+            Run::cargo(workspace, ["run", "--release", "-p", "herenow-loadtest", "--", "latency"])
                 .env("HERENOW_BIN", workspace.target().join("release").join("herenow"))
                 .args(rest)
                 .done()

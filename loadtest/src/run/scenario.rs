@@ -451,8 +451,9 @@ mod tests {
 
     #[test]
     fn the_scenarios_that_come_with_it_are_read() {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+        let directory = |name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let files = ["scenarios", "bench"].map(|name| std::fs::read_dir(directory(name)).unwrap());
+        let files = files.into_iter().flatten().map(|file| file.unwrap().path());
         let names: Vec<_> = files.map(|file| Scenario::read(&file).unwrap().name).collect();
         for name in [
             "idle",
@@ -465,6 +466,7 @@ mod tests {
             "silent-death",
             "slow-watchers",
             "churn",
+            "idle-watching",
         ] {
             assert!(names.iter().any(|known| known == name), "{name} is missing");
         }
