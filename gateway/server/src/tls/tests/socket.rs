@@ -112,7 +112,8 @@ async fn a_reader_that_is_slow_makes_the_writer_wait_and_loses_nothing() {
         assert!(futures::poll!(Box::pin(server.flush())).is_pending());
         let mut heard = vec![0; text.len()];
         let (flushed, read) = tokio::join!(server.flush(), client.read_exact(&mut heard));
-        (flushed.unwrap(), read.unwrap());
+        flushed.unwrap();
+        read.unwrap();
         assert!(heard == text);
     })
     .await;
