@@ -189,3 +189,67 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rustls::ServerConfig;
+    use rustls_pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A gateway's side for one connection, and what trusts it.
+    async fn gateway() -> (TcpListener, TlsAcceptor, Trust) {
+        let made = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        (listener, Arc::new(config).into(), Trust::Only(made.cert.pem()))
+    }
+
+    async fn connect(listener: &TcpListener, trust: &Trust) -> io::Result<Stream> {
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        Stream::secure(stream, &trust.connector().unwrap(), &address.to_string()).await
+    }
+
+    #[tokio::test]
+    async fn what_is_said_under_tls_is_heard_and_its_end_has_no_last_word() {
+        let (listener, acceptor, trust) = gateway().await;
+        let accept = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let (stream, mut server) = tokio::join!(connect(&listener, &trust), accept);
+        let (mut reader, writer) = stream.unwrap().split();
+        assert_eq!(writer.try_write(b"hello"), (5, false));
+        let mut heard = [0; 5];
+        server.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        server.write_all(b"you").await.unwrap();
+        server.flush().await.unwrap();
+        let mut buffer = [0; 8];
+        let mut space = ReadBuf::new(&mut buffer);
+        std::future::poll_fn(|cx| reader.poll_read(cx, &mut space)).await.unwrap();
+        assert_eq!(space.filled(), b"you");
+        drop(writer);
+        let why = server.read(&mut heard).await.unwrap_err();
+        assert_eq!(why.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_trusted_is_not_spoken_to() {
+        let (listener, acceptor, _) = gateway().await;
+        let (_, _, other) = gateway().await;
+        let accept = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+        let (stream, server) = tokio::join!(connect(&listener, &other), accept);
+        assert!(stream.is_err() && server.is_err());
+        assert!(Trust::Only(String::new()).connector().is_err());
+    }
+}

@@ -106,6 +106,15 @@ pub(super) fn memory(result: &Value) -> Result<One> {
     let (memory, time) = class(result, "gateway")?;
     let places = phase(result, "measure")?;
     let (first, last) = (places[0], places[places.len() - 1]);
+    let open = result["seconds"]
+        .as_array()
+        .and_then(|seconds| seconds.get(last.checked_sub(1)?)?["sessions"].as_f64());
+    // What a session costs of which half were not there says nothing.
+    anyhow::ensure!(
+        open.is_some_and(|open| open >= 0.99 * sessions),
+        "{} of {sessions} sessions were open at the end",
+        open.unwrap_or_default()
+    );
     let while_measured = median(places.iter().map(|place| at(&memory, *place)).collect());
     let heartbeats = number(result, "/measured/counts/sent")?.max(1.0);
     Ok(one([
@@ -234,6 +243,13 @@ mod tests {
             (figures["processor time of the gateway a heartbeat, µs"] - 300.0).abs() < 1e-9,
             "{figures:?}"
         );
+    }
+
+    #[test]
+    fn sessions_that_were_not_there_cost_nothing_that_could_be_told() {
+        let mut few = result();
+        few["scenario"]["people"]["sessions"] = json!(2_000);
+        assert!(memory(&few).unwrap_err().to_string().contains("1020 of 2000"));
     }
 
     #[test]
