@@ -22,6 +22,9 @@ pub const TOKEN_BYTES: usize = 4 * 1024;
 pub const BODY_BYTES: usize = 256 * 1024;
 /// Most bytes of a message between roles; a quarter of what a NATS server takes by default.
 pub const MESSAGE_BYTES: usize = 256 * 1024;
+/// Most bytes of messages that are sent as one, unless one of them has more by itself: as much as a socket takes at once,
+/// so that a long one is not waited for.
+pub const BUNDLE_BYTES: usize = 64 * 1024;
 /// Most entries of one page of a snapshot, so that a page stays well under [`MESSAGE_BYTES`] with full texts.
 pub const SNAPSHOT_PAGE_ENTRIES: usize = 500;
 /// Most sessions of one page of a sync, and most ended ones: together they stay under [`MESSAGE_BYTES`].

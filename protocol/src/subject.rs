@@ -42,13 +42,19 @@ pub fn up(partition: Partition) -> String {
     format!("herenow.i1.up.{partition}")
 }
 
+/// From gateways to one coordinator, about any partitions that it owns: bundles of what can wait for an owner to be known.
+#[must_use]
+pub fn owner(id: &CoordinatorId) -> String {
+    format!("herenow.i1.owner.{id}")
+}
+
 /// From the owner of a partition to gateways with watchers there.
 #[must_use]
 pub fn down(partition: Partition) -> String {
     format!("herenow.i1.down.{partition}")
 }
 
-/// To one gateway.
+/// To one gateway, in bundles.
 #[must_use]
 pub fn gateway(id: &GatewayId) -> String {
     format!("herenow.i1.gateway.{id}")

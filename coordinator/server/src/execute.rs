@@ -1,13 +1,15 @@
 //! Carries out what the core wants done.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use herenow_bus::{Bus, EpochStore};
 use herenow_coordinator_core::{Input, Output, Recorded, Transition};
-use herenow_protocol::message::CoordinatorBeat;
-use herenow_protocol::{CoordinatorId, Epoch, Partition, codec, subject};
+use herenow_protocol::codec::{self, Bundle, CodecError};
+use herenow_protocol::message::{CoordinatorBeat, ToGateway};
+use herenow_protocol::{CoordinatorId, Epoch, GatewayId, Partition, subject};
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
@@ -23,6 +25,8 @@ pub(crate) struct Executor {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) epochs: Arc<dyn EpochStore>,
     pub(crate) sink: Box<dyn TransitionSink>,
+    /// What each gateway is told in this turn.
+    pub(crate) bundles: HashMap<GatewayId, Bundle>,
     pub(crate) keeper: Option<Keeper>,
     /// The number of the last beat, and whether that waited.
     pub(crate) announced: Arc<AtomicU64>,
@@ -38,7 +42,25 @@ impl Executor {
         for output in outputs.drain(..) {
             self.one(output, sources);
         }
+        for (gateway, mut bundle) in std::mem::take(&mut self.bundles) {
+            if let Some(bytes) = bundle.take() {
+                self.publish(&subject::gateway(&gateway), bytes);
+            }
+        }
         alive
+    }
+
+    /// What one gateway is told in one turn goes as one.
+    fn bundle(&mut self, gateway: &GatewayId, message: &ToGateway) {
+        let full = match self.bundles.get_mut(gateway) {
+            Some(bundle) => bundle.add(message),
+            None => self.bundles.entry(gateway.clone()).or_default().add(message),
+        };
+        match full {
+            Ok(None) => {}
+            Ok(Some(full)) => self.publish(&subject::gateway(gateway), full),
+            Err(error) => self.unwritable(&subject::gateway(gateway), error),
+        }
     }
 
     fn one(&mut self, output: Output, sources: &mut Sources) {
@@ -51,7 +73,7 @@ impl Executor {
             Output::Record { partition, epoch } => self.record(partition, epoch, sources),
             Output::Beat(beat) => self.beat(&beat),
             Output::Down(delta) => self.send(&subject::down(delta.partition), &delta),
-            Output::ToGateway(gateway, message) => self.send(&subject::gateway(&gateway), &message),
+            Output::ToGateway(gateway, message) => self.bundle(&gateway, &message),
             Output::Fenced(coordinator, fenced) => self.send(&subject::coordinator(&coordinator), &fenced),
             Output::Changes(changes) => self.send_json(&subject::changes(changes.partition), &changes),
             Output::UserChange(user, change) => self.send_json(&subject::user_changes(&user), &change),
@@ -126,13 +148,12 @@ impl Executor {
     }
 
     fn encode<T: Serialize>(&self, subject: &str, message: &T) -> Option<Vec<u8>> {
-        let encoded = codec::encode(message);
-        encoded
-            .inspect_err(|error| {
-                self.metrics.oversized();
-                tracing::error!(%subject, %error, "a message was not sent");
-            })
-            .ok()
+        codec::encode(message).inspect_err(|error| self.unwritable(subject, *error)).ok()
+    }
+
+    fn unwritable(&self, subject: &str, error: CodecError) {
+        self.metrics.oversized();
+        tracing::error!(%subject, %error, "a message was not sent");
     }
 
     fn send_json<T: Serialize>(&self, subject: &str, body: &T) {

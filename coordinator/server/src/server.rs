@@ -1,5 +1,6 @@
 //! The loop, and the handle by which the rest of the process holds it.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -96,7 +97,9 @@ impl CoordinatorServer {
         let sources = Sources::open(Arc::clone(&bus), &setup.id, metrics.clone(), kept, stopped).await?;
         let known = known(Arc::clone(&epochs)).await;
         let (id, announced) = (setup.id.clone(), Arc::default());
-        let executor = Executor { id, bus, epochs, sink, keeper, announced, waited: false, metrics, status };
+        let bundles = HashMap::new();
+        let executor =
+            Executor { id, bus, epochs, sink, bundles, keeper, announced, waited: false, metrics, status };
         let task = tokio::spawn(Loop::new(setup, sources, executor).run(known));
         Ok(Self { stop: Some(stop), status: told, task })
     }

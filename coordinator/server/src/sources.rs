@@ -22,6 +22,9 @@ use crate::metrics::Metrics;
 /// Most messages one source gives to one turn.
 const BATCH: usize = 256;
 
+/// Most bundles of questions in one turn: each may ask about every partition, and signs of life must not wait for long.
+const BUNDLES: usize = 16;
+
 /// How long after a subscription failed it is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -43,6 +46,7 @@ pub(crate) struct Sources {
     coordinator_beats: Subscription,
     gateway_beats: Subscription,
     own: Subscription,
+    asked: Subscription,
     events: BoxStream<'static, Event>,
     answers: JoinSet<Vec<Input>>,
     subscribing: FuturesUnordered<Subscribing>,
@@ -66,12 +70,14 @@ impl Sources {
         let coordinator_beats = bus.subscribe(subject::COORDINATOR_BEATS, None).await?;
         let gateway_beats = bus.subscribe(subject::GATEWAY_BEATS, None).await?;
         let own = bus.subscribe(&subject::coordinator(id), None).await?;
+        let asked = bus.subscribe(&subject::owner(id), None).await?;
         Ok(Self {
             bus,
             metrics,
             coordinator_beats,
             gateway_beats,
             own,
+            asked,
             events,
             answers: JoinSet::new(),
             subscribing: FuturesUnordered::new(),
@@ -148,6 +154,8 @@ impl Sources {
             self.subscribed(partition, outcome);
         }
         take(&mut self.ups, cx, into, &metrics, "up", Input::Up);
+        // What gateways know goes before what they ask.
+        take_bundles(&mut self.asked, cx, into, &metrics, "asked", Input::Up);
         match self.poll_stop(cx) {
             Some(stop) => Poll::Ready(Some(stop)),
             None if into.is_empty() => Poll::Pending,
@@ -207,6 +215,24 @@ fn take<T: DeserializeOwned>(
         metrics.message(kind);
         match codec::decode(&message.payload) {
             Ok(read) => into.push(input(read)),
+            Err(error) => refuse(&message, error, metrics),
+        }
+    }
+}
+
+fn take_bundles<T: DeserializeOwned>(
+    from: &mut (impl Stream<Item = Message> + Unpin),
+    cx: &mut Context<'_>,
+    into: &mut Vec<Input>,
+    metrics: &Metrics,
+    kind: &'static str,
+    input: fn(T) -> Input,
+) {
+    for _ in 0..BUNDLES {
+        let Poll::Ready(Some(message)) = from.poll_next_unpin(cx) else { return };
+        metrics.message(kind);
+        match codec::decode_bundle(&message.payload) {
+            Ok(read) => into.extend(read.into_iter().map(input)),
             Err(error) => refuse(&message, error, metrics),
         }
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
-use herenow_bus::{Bus, Event, LocalBus, LocalEpochs, PublishError, SubscribeError, Subscription};
+use herenow_bus::{Bus, Event, LocalBus, LocalEpochs, Message, PublishError, SubscribeError, Subscription};
 use herenow_coordinator_core::Config;
 use herenow_coordinator_server::{CoordinatorServer, Counting, Discard, Setup, StartError, TransitionSink};
 use herenow_protocol::api::Changes;
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{
-    CoordinatorBeat, Delta, GatewayBeat, Report, SessionChange, SessionRecord, Sync, ToGateway, Up,
+    CoordinatorBeat, Delta, GatewayBeat, Pull, Report, SessionChange, SessionRecord, Sync, ToGateway, Up,
 };
 use herenow_protocol::{
     Activity, DeviceId, DeviceKind, Epoch, GatewayId, Incarnation, Origin, Partition, Placement,
@@ -73,6 +73,11 @@ async fn next<T: DeserializeOwned>(from: &mut Subscription) -> T {
     codec::decode(&message.payload).unwrap()
 }
 
+/// What one gateway was told at once.
+fn read(message: &Message) -> Vec<ToGateway> {
+    codec::decode_bundle(&message.payload).unwrap()
+}
+
 fn origin() -> Origin {
     let gateway = GatewayId { process: ProcessId::new("gateway").unwrap(), shard: 0 };
     Origin { gateway, incarnation: Incarnation(1) }
@@ -97,8 +102,13 @@ fn opened(user: &UserId) -> SessionChange {
 /// Answers the request for a sync of a partition as a gateway without sessions would; returns the owner's epoch.
 async fn sync(bus: &LocalBus, inbox: &mut Subscription, partition: Partition) -> Epoch {
     loop {
-        let ToGateway::Resync { partition: asked, epoch, .. } = next(inbox).await else { continue };
-        if asked == partition {
+        let message =
+            tokio::time::timeout(PATIENCE, inbox.next()).await.expect("in time").expect("a message");
+        let epoch_for = |told| match told {
+            ToGateway::Resync { partition: asked, epoch, .. } if asked == partition => Some(epoch),
+            _ => None,
+        };
+        if let Some(epoch) = read(&message).into_iter().find_map(epoch_for) {
             answer(bus, partition, epoch);
             return epoch;
         }
@@ -157,6 +167,29 @@ async fn a_report_becomes_a_delta_a_change_and_a_transition() {
 }
 
 #[tokio::test]
+async fn what_one_gateway_asks_at_once_is_answered_at_once() {
+    let (bus, epochs) = (LocalBus::new(), LocalEpochs::new());
+    let server = start("one", &bus, &epochs, Box::new(Discard)).await;
+    owns(&server, 4).await;
+    let mut inbox = bus.subscribe(&subject::gateway(&origin().gateway), None).await.unwrap();
+    let mut asked = codec::Bundle::default();
+    for partition in placement().all() {
+        let (request, users) = (u64::from(partition.0), vec![Default::default()]);
+        let pull = Pull { origin: origin(), partition, request, interest: None, users };
+        assert_eq!(asked.add(&Up::Pull(pull)), Ok(None));
+    }
+    let owner = subject::owner(&ProcessId::new("one").unwrap());
+    bus.publish(&owner, Bytes::from(asked.take().unwrap())).unwrap();
+    let message = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("in time").unwrap();
+    let answered = read(&message).into_iter().filter_map(|told| match told {
+        ToGateway::Snapshot(snapshot) => Some((snapshot.partition.0, snapshot.request, snapshot.last)),
+        _ => None,
+    });
+    assert_eq!(answered.collect::<Vec<_>>(), [0, 1, 2, 3].map(|n| (n, u64::from(n), true)));
+    server.drain().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_counted_and_harms_nothing() {
     let (bus, epochs) = (LocalBus::new(), LocalEpochs::new());
     let mut registry = Registry::default();
@@ -169,7 +202,8 @@ async fn what_cannot_be_read_is_counted_and_harms_nothing() {
     );
     let server = server.await.unwrap();
     owns(&server, 4).await;
-    for subject in [subject::COORDINATOR_BEATS, subject::GATEWAY_BEATS, &subject::up(Partition(0))] {
+    let (up, owner) = (subject::up(Partition(0)), subject::owner(&ProcessId::new("one").unwrap()));
+    for subject in [subject::COORDINATOR_BEATS, subject::GATEWAY_BEATS, &up, &owner] {
         bus.publish(subject, Bytes::from_static(b"")).unwrap();
         bus.publish(subject, Bytes::from_static(b"\xff\xff\xff")).unwrap();
     }
@@ -178,8 +212,8 @@ async fn what_cannot_be_read_is_counted_and_harms_nothing() {
     next::<CoordinatorBeat>(&mut beats).await;
     assert!(server.running());
     let text = metrics(&registry);
-    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"empty\"} 3"), "{text}");
-    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"version\"} 3"), "{text}");
+    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"empty\"} 4"), "{text}");
+    assert!(text.contains("herenow_coordinator_decode_errors_total{reason=\"version\"} 4"), "{text}");
     assert!(text.contains("herenow_coordinator_partitions 4"), "{text}");
     assert!(text.contains("herenow_coordinator_turn_seconds_bucket"), "{text}");
 }
@@ -236,8 +270,10 @@ async fn a_subscription_that_fails_is_tried_again() {
                 &GatewayBeat { origin: origin(), streams: vec![], interests: vec![], left: false },
             );
             while let Some(Some(message)) = inbox.next().now_or_never() {
-                if let ToGateway::Resync { partition, epoch, .. } = codec::decode(&message.payload).unwrap() {
-                    answer(&bus, partition, epoch);
+                for told in read(&message) {
+                    if let ToGateway::Resync { partition, epoch, .. } = told {
+                        answer(&bus, partition, epoch);
+                    }
                 }
             }
         }

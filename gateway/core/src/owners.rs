@@ -47,6 +47,13 @@ impl Gateway {
         view.owner.get_or_insert_with(|| from.clone()) != from
     }
 
+    /// Who owns a partition, as far as is known: whoever spoke first under the highest epoch seen, if it was heard of late.
+    #[must_use]
+    pub fn owner(&self, partition: Partition, now: MonoTime) -> Option<&CoordinatorId> {
+        let view = self.views.get(partition.index()).filter(|view| view.is_heard(now, &self.config))?;
+        view.owner.as_ref()
+    }
+
     /// R3: tells the owner everything about a partition.
     fn send_sync(&mut self, partition: Partition, now: MonoTime, out: &mut Vec<Output>) {
         let epoch = self.epoch(partition);

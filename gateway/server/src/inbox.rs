@@ -31,7 +31,7 @@ pub(crate) async fn down(shard: Rc<Shard>, partition: Partition) {
 pub(crate) async fn messages(shard: Rc<Shard>, begun: Begun) {
     let subject = subject::gateway(&shard.id);
     pump(&shard, &subject, None, Some(begun), |shard, message, now| {
-        if let Some(message) = shard.read(message) {
+        for message in shard.read_bundle(message) {
             shard.feed(Input::Message(message), now);
         }
     })

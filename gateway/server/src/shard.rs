@@ -14,7 +14,8 @@ use std::task::{Context, Waker};
 use herenow_bus::Bus;
 use herenow_gateway_core::{Gateway, Input, Output, Slot, Ticket};
 use herenow_protocol::code::CloseCode;
-use herenow_protocol::{GatewayId, MonoTime, Now, Origin, Partition, Placement};
+use herenow_protocol::codec::Bundle;
+use herenow_protocol::{CoordinatorId, GatewayId, MonoTime, Now, Origin, Partition, Placement};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -67,6 +68,8 @@ pub(crate) struct Shard {
     core: RefCell<Gateway>,
     rows: RefCell<Slab<Row>>,
     outputs: RefCell<Vec<Output>>,
+    /// What each owner is asked in this turn.
+    bundles: RefCell<HashMap<CoordinatorId, Bundle>>,
     askers: RefCell<HashMap<u64, Asker>>,
     next_ticket: Cell<u64>,
     downs: RefCell<HashMap<Partition, AbortHandle>>,
@@ -102,6 +105,7 @@ impl Shard {
             core: RefCell::new(core),
             rows: RefCell::default(),
             outputs: RefCell::default(),
+            bundles: RefCell::default(),
             askers: RefCell::default(),
             next_ticket: Cell::new(0),
             downs: RefCell::default(),
@@ -146,6 +150,7 @@ impl Shard {
             }
         }
         self.outputs.replace(out);
+        self.send_bundles();
         let next = self.core.borrow().poll_timeout();
         if next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed)) {
             self.earlier.notify_one();

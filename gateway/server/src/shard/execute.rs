@@ -5,9 +5,11 @@ use std::rc::Rc;
 use bytes::Bytes;
 use herenow_bus::Message;
 use herenow_gateway_core::{Input, Output, Slot};
+use herenow_protocol::codec::{self, CodecError};
 use herenow_protocol::message::Up;
-use herenow_protocol::{Now, Partition, codec, subject};
+use herenow_protocol::{Now, Partition, subject};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Shard;
 use crate::calls::Answer;
@@ -19,6 +21,7 @@ impl Shard {
             Output::Ready(slot) => self.poke(slot, |row| row.ready = true),
             Output::Close(slot, code) => self.poke(slot, |row| row.close = Some(code)),
             Output::Verify { slot, id, token } => self.renew(slot, id, &token, now, out),
+            Output::Up(up @ (Up::Pull(_) | Up::Interest(_))) => self.bundle_up(up, now),
             Output::Up(up) => self.send_up(&up),
             Output::Beat(beat) => self.send(subject::GATEWAY_BEATS, &beat),
             Output::Fenced(coordinator, fenced) => self.send(&subject::coordinator(&coordinator), &fenced),
@@ -48,15 +51,44 @@ impl Shard {
         self.send(&subject::up(up.partition()), up);
     }
 
+    /// A session that watches a hundred users asks about as many partitions, and about only a few owners: what each is
+    /// asked in one turn goes as one. An owner that is not known is asked by partition, and whoever was asked in vain is
+    /// asked again.
+    fn bundle_up(&self, up: Up, now: Now) {
+        let core = self.core.borrow();
+        let Some(owner) = core.owner(up.partition(), now.mono) else { return self.send_up(&up) };
+        let mut bundles = self.bundles.borrow_mut();
+        let full = match bundles.get_mut(owner) {
+            Some(bundle) => bundle.add(&up),
+            None => bundles.entry(owner.clone()).or_default().add(&up),
+        };
+        match full {
+            Ok(None) => {}
+            Ok(Some(full)) => self.publish(&subject::owner(owner), Bytes::from(full)),
+            Err(why) => self.unwritable(&subject::owner(owner), why),
+        }
+    }
+
+    /// Sends what was bundled in this turn.
+    pub(super) fn send_bundles(&self) {
+        for (owner, mut bundle) in self.bundles.borrow_mut().drain() {
+            if let Some(bytes) = bundle.take() {
+                self.publish(&subject::owner(&owner), Bytes::from(bytes));
+            }
+        }
+    }
+
     /// Publishes, or counts that it could not: the rules of repair find what is missing.
     fn send<T: Serialize>(&self, subject: &str, message: &T) {
         match codec::encode(message) {
             Ok(bytes) => self.publish(subject, Bytes::from(bytes)),
-            Err(why) => {
-                tracing::error!(subject, %why, "message cannot be written");
-                self.metrics().publish_failures.inc();
-            }
+            Err(why) => self.unwritable(subject, why),
         }
+    }
+
+    fn unwritable(&self, subject: &str, why: CodecError) {
+        tracing::error!(subject, %why, "message cannot be written");
+        self.metrics().publish_failures.inc();
     }
 
     pub(crate) fn publish(&self, subject: &str, payload: Bytes) {
@@ -87,15 +119,21 @@ impl Shard {
     }
 
     /// Reads a message, or counts that it could not.
-    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, message: &Message) -> Option<T> {
+    pub(crate) fn read<T: DeserializeOwned>(&self, message: &Message) -> Option<T> {
+        self.understood(message, codec::decode(&message.payload))
+    }
+
+    /// The same of a bundle, message by message.
+    pub(crate) fn read_bundle<T: DeserializeOwned>(&self, message: &Message) -> Vec<T> {
+        self.understood(message, codec::decode_bundle(&message.payload)).unwrap_or_default()
+    }
+
+    fn understood<T>(&self, message: &Message, read: Result<T, CodecError>) -> Option<T> {
         self.metrics().messages_in.inc();
-        match codec::decode(&message.payload) {
-            Ok(read) => Some(read),
-            Err(why) => {
-                tracing::debug!(subject = message.subject, %why, "message cannot be read");
-                self.metrics().decode_errors.inc();
-                None
-            }
-        }
+        read.inspect_err(|why| {
+            tracing::debug!(subject = message.subject, %why, "message cannot be read");
+            self.metrics().decode_errors.inc();
+        })
+        .ok()
     }
 }

@@ -1,5 +1,5 @@
 //! A gateway server on a real port, tried with good and bad input. No coordinator runs: what only an owner could
-//! answer is `unknown` or `unavailable` here.
+//! answer is `unknown` or `unavailable` here, unless the test answers itself.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -11,6 +11,7 @@ mod drain;
 mod frames;
 mod handshake;
 mod library;
+mod owners;
 mod rest;
 mod support;
 mod tls;

@@ -1,0 +1,98 @@
+//! What owners are asked, and how it is sent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use herenow_bus::{Bus as _, Message};
+use herenow_protocol::id::ProcessId;
+use herenow_protocol::message::{CoordinatorBeat, OwnedBeat, Pull, Snapshot, ToGateway, Up};
+use herenow_protocol::{CoordinatorId, Epoch, Incarnation, Partition, codec, subject};
+use serde_json::json;
+
+use crate::support::*;
+
+const EPOCH: Epoch = Epoch { counter: 1, nonce: 1 };
+const PARTITIONS: u8 = 4;
+
+fn owner() -> CoordinatorId {
+    ProcessId::new("one").unwrap()
+}
+
+/// Says that all partitions are owned, until the gateway has heard it.
+async fn own_all(server: &Server) {
+    let owned = |partition: u8| OwnedBeat {
+        partition: Partition(partition),
+        epoch: EPOCH,
+        n: 0,
+        settled: true,
+        doubts: false,
+        by_user: false,
+    };
+    for number in 1..=3 {
+        let beat = CoordinatorBeat {
+            id: owner(),
+            incarnation: Incarnation(1),
+            number,
+            clock: number,
+            ready: true,
+            mourning_ms: 0,
+            owned: (0..PARTITIONS).map(owned).collect(),
+        };
+        server.bus.publish(subject::COORDINATOR_BEATS, Bytes::from(codec::encode(&beat).unwrap())).unwrap();
+    }
+    while !metrics(server).contains("herenow_gateway_messages_in_total 3") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn pulls(message: &Message) -> Vec<Pull> {
+    let asked = codec::decode_bundle::<Up>(&message.payload).unwrap();
+    asked.into_iter().filter_map(|up| if let Up::Pull(pull) = up { Some(pull) } else { None }).collect()
+}
+
+/// That nobody in it was ever seen.
+fn nobody(pull: &Pull) -> ToGateway {
+    ToGateway::Snapshot(Snapshot {
+        from: owner(),
+        partition: pull.partition,
+        epoch: EPOCH,
+        n: 0,
+        settled: true,
+        as_of: None,
+        clock: 4,
+        request: pull.request,
+        page: 0,
+        last: true,
+        entries: Vec::new(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_frame_asks_of_one_owner_goes_as_one_message_and_so_does_the_answer() {
+    let server = server();
+    own_all(&server).await;
+    let mut to_owner = server.bus.subscribe(&subject::owner(&owner()), None).await.unwrap();
+    let token = token_of(json!({ "scope": "presence:read" }));
+    let mut peer = session_of(&server, &token);
+    let users: Vec<String> = (0..40).map(|n| format!("user-{n}")).collect();
+    peer.send(&text(&json!({ "type": "query", "id": 1, "users": users }).to_string()));
+    let message = tokio::time::timeout(Duration::from_secs(10), to_owner.next()).await.unwrap().unwrap();
+    let asked = pulls(&message);
+    let partitions: BTreeSet<Partition> = asked.iter().map(|pull| pull.partition).collect();
+    assert_eq!(partitions.len(), usize::from(PARTITIONS));
+    assert_eq!(asked.iter().map(|pull| pull.users.len()).sum::<usize>(), users.len());
+    let mut answer = codec::Bundle::default();
+    for pull in &asked {
+        assert_eq!(answer.add(&nobody(pull)), Ok(None));
+    }
+    let gateway = subject::gateway(&asked[0].origin.gateway);
+    server.bus.publish(&gateway, Bytes::from(answer.take().unwrap())).unwrap();
+    let snapshot = peer.frame();
+    assert_eq!(snapshot["users"].as_array().unwrap().len(), users.len(), "{snapshot}");
+    assert!(
+        snapshot["users"].as_array().unwrap().iter().all(|user| user["status"] == "offline"),
+        "{snapshot}"
+    );
+}
