@@ -14,6 +14,7 @@ pub mod frame;
 pub mod id;
 pub mod limit;
 pub mod message;
+pub mod patience;
 pub mod presence;
 pub mod record;
 pub mod subject;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use herenow_protocol::patience::Patience;
 use herenow_protocol::time::millis;
 use herenow_protocol::{GatewayId, MonoTime, Partition};
 use rand::RngExt as _;
@@ -23,9 +24,17 @@ pub(crate) struct Resyncs {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Asked, and until when the answer is waited for.
-    asked: BTreeMap<Partition, MonoTime>,
+    asked: BTreeMap<Partition, Asked>,
     waiting: BTreeSet<Partition>,
+    patience: Patience,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// The first time.
+    at: MonoTime,
+    /// Until then the answer is waited for.
+    until: MonoTime,
 }
 
 impl Resyncs {
@@ -42,25 +51,35 @@ impl Resyncs {
         config: &Config,
     ) -> bool {
         let lane = self.lanes.entry(gateway.clone()).or_default();
-        lane.asked.retain(|_, until| now < *until);
-        if lane.asked.contains_key(&partition) {
+        // Not asked again since, it was answered by something else.
+        lane.asked.retain(|_, asked| now < asked.until.after(config.resync_timeout * 4));
+        let before = lane.asked.get(&partition).copied();
+        if before.is_some_and(|asked| now < asked.until) {
             return false;
         }
-        if lane.asked.len() >= config.max_resyncs {
+        if lane.asked.values().filter(|asked| now < asked.until).count() >= config.max_resyncs {
             lane.waiting.insert(partition);
             return false;
         }
-        let patience = config.resync_timeout;
+        let patience = lane.patience.wait(config.resync_timeout);
         let jitter = Duration::from_millis(self.rng.random_range(0..=millis(patience) / 4));
         lane.waiting.remove(&partition);
-        lane.asked.insert(partition, now.after(patience + jitter));
+        let at = before.map_or(now, |asked| asked.at);
+        lane.asked.insert(partition, Asked { at, until: now.after(patience + jitter) });
         true
     }
 
     /// The answer came; whose turn it is now.
-    pub(crate) fn answered(&mut self, gateway: &GatewayId, partition: Partition) -> Option<Partition> {
+    pub(crate) fn answered(
+        &mut self,
+        gateway: &GatewayId,
+        partition: Partition,
+        now: MonoTime,
+    ) -> Option<Partition> {
         let lane = self.lanes.get_mut(gateway)?;
-        lane.asked.remove(&partition);
+        if let Some(asked) = lane.asked.remove(&partition) {
+            lane.patience.answered(now.since(asked.at));
+        }
         lane.waiting.remove(&partition);
         lane.waiting.pop_first()
     }
@@ -83,5 +102,35 @@ impl Resyncs {
         if !questions.is_empty() {
             questions.rotate_left(self.rng.random_range(0..questions.len()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway() -> GatewayId {
+        let process = herenow_protocol::id::ProcessId::new("g").unwrap();
+        GatewayId { process, shard: 0 }
+    }
+
+    #[test]
+    fn a_gateway_that_answers_slowly_is_asked_again_later() {
+        let (config, gateway) = (Config::default(), gateway());
+        let mut resyncs = Resyncs::new(7);
+        let mut ms = 0;
+        let mut asked_within = |resyncs: &mut Resyncs, within: u64| {
+            let asked = (ms..ms + within)
+                .filter(|ms| resyncs.want(&gateway, Partition(1), MonoTime::from_millis(*ms), &config))
+                .count();
+            ms += within;
+            resyncs.answered(&gateway, Partition(1), MonoTime::from_millis(ms));
+            asked
+        };
+        assert!((5..=7).contains(&asked_within(&mut resyncs, 1_000)));
+        for _ in 0..50 {
+            asked_within(&mut resyncs, 1_000);
+        }
+        assert_eq!(asked_within(&mut resyncs, 1_000), 2);
     }
 }

@@ -115,7 +115,7 @@ impl Coordinator {
         let missing = stream.sessions.len().saturating_sub(whole.sessions.len()) as u64;
         let grace = self.gateways.grace(&origin.gateway, missing, now.mono, &self.config);
         state.replace(&origin, whole, grace, now, &self.config);
-        if let Some(next) = self.resyncs.answered(&origin.gateway, partition) {
+        if let Some(next) = self.resyncs.answered(&origin.gateway, partition, now.mono) {
             self.ask(&origin, next, now.mono, out);
         }
         self.settle(now);

@@ -6,7 +6,7 @@ use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey, 
 
 use crate::gateway::Gateway;
 use crate::request::{Answer, Due, PullState};
-use crate::view::Fit;
+use crate::view::{Fit, View};
 use crate::watch::{Known, Tell};
 use crate::{Output, Slot};
 
@@ -68,10 +68,34 @@ impl Gateway {
     }
 
     pub(crate) fn on_beat(&mut self, beat: &CoordinatorBeat, now: Now, out: &mut Vec<Output>) {
+        let mut settled = HashSet::new();
         for owned in &beat.owned {
             if self.follow(Some(&beat.id), owned.partition, owned.epoch, now, out) {
+                let settling = self.is_settling(owned.partition);
                 self.on_owned(*owned, beat.clock, now, out);
+                if settling && !self.is_settling(owned.partition) {
+                    settled.insert(owned.partition);
+                }
             }
+        }
+        self.ask_early(&settled, now.mono, out);
+    }
+
+    fn is_settling(&self, partition: Partition) -> bool {
+        self.views.get(partition.index()).is_some_and(View::is_settling)
+    }
+
+    /// Owners that have settled are asked for whom they left out before.
+    fn ask_early(&mut self, settled: &HashSet<Partition>, now: MonoTime, out: &mut Vec<Output>) {
+        if settled.is_empty() {
+            return;
+        }
+        let early = |pull: &PullState| pull.early && settled.contains(&pull.partition);
+        let pulls = self.pending.pulls.iter().filter(|(_, pull)| early(pull));
+        let mut numbers: Vec<u64> = pulls.map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            self.send_pull(number, now, out);
         }
     }
 
@@ -206,6 +230,9 @@ impl Gateway {
         out: &mut Vec<Output>,
     ) {
         let Some(mut pull) = self.pending.pulls.remove(&number) else { return };
+        if let Some(asked) = pull.asked.take() {
+            self.pending.patience.answered(now.mono.since(asked));
+        }
         let unlisted: Vec<UserKey> =
             pull.users.iter().filter(|key| !pull.listed.contains(*key)).copied().collect();
         if settled {
@@ -226,6 +253,7 @@ impl Gateway {
             return;
         }
         let wait = !settled && pull.request.is_some();
+        pull.early = wait;
         pull.next_page();
         self.pending.pulls.insert(number, pull);
         if !wait {
@@ -264,6 +292,8 @@ impl Gateway {
             sent: now,
             clock: 0,
             due: now,
+            asked: None,
+            early: false,
             n: None,
             epoch: Epoch::NONE,
             pages: 0,
@@ -276,10 +306,12 @@ impl Gateway {
     }
 
     pub(crate) fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        let patience = self.config.pull_timeout;
+        let patience = self.pending.patience.wait(self.config.pull_timeout);
         let due = now.after(self.draw(patience, patience + patience / 4));
         let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
         pull.due = due;
+        pull.asked.get_or_insert(now);
+        pull.early = false;
         let origin = self.uplink.origin().clone();
         let (partition, users) = (pull.partition, pull.users.clone());
         // Who is asked for is watched from now on: said before, nothing can change unheard in between.

@@ -8,6 +8,7 @@ use herenow_protocol::{MonoTime, Now, Partition};
 
 use crate::Output;
 use crate::gateway::Gateway;
+use crate::request::Due;
 use crate::view::View;
 
 impl Gateway {
@@ -59,7 +60,8 @@ impl Gateway {
     }
 
     /// No answer in time: the same is asked again, so that an answer may take longer than that. For what is watched only
-    /// while an owner is heard, since the next beat asks otherwise, and while nobody waits who has waited for long.
+    /// while an owner is heard, since the next beat asks otherwise, and while nobody waits who has waited for long. An owner
+    /// that answered that it has not settled is not asked for the others before it says that it has.
     pub(crate) fn pull_again(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
         // What fell due may be an earlier page, answered long since.
         let Some(pull) = self.pending.pulls.get(&number).filter(|pull| pull.due <= now) else { return };
@@ -67,6 +69,14 @@ impl Gateway {
         let hopeless = now.since(pull.sent) >= self.config.request_timeout;
         let Some(view) = self.views.get_mut(partition.index()) else { return };
         let heard = view.is_heard(now, &self.config);
+        if pull.early && heard && view.is_settling() {
+            let due = now.after(self.config.pull_timeout);
+            if let Some(pull) = self.pending.pulls.get_mut(&number) {
+                pull.due = due;
+            }
+            self.pending.at(due, Due::Pull(number));
+            return;
+        }
         let gives_way = hopeless && !self.unrepaired.is_empty();
         if question || (heard && !gives_way) {
             self.send_pull(number, now, out);

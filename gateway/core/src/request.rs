@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
 use herenow_protocol::message::ClaimRequest;
+use herenow_protocol::patience::Patience;
 use herenow_protocol::{Epoch, MonoTime, Partition, SessionNumber, UserId, UserKey, WallTime};
 
 use crate::io::{Slot, Ticket};
@@ -62,6 +63,10 @@ pub(crate) struct PullState {
     pub(crate) sent: MonoTime,
     /// When it is sent again.
     pub(crate) due: MonoTime,
+    /// Since when an answer is waited for.
+    pub(crate) asked: Option<MonoTime>,
+    /// Its owner left users out because it had not settled: nothing is to be had of it before it has.
+    pub(crate) early: bool,
     /// What the owner's clock said when it answered.
     pub(crate) clock: u64,
     /// The number at which the first values held.
@@ -123,6 +128,8 @@ pub(crate) struct Pending {
     pub(crate) pulls: HashMap<u64, PullState>,
     pub(crate) claims: HashMap<u64, ClaimState>,
     pub(crate) explains: HashMap<u64, ExplainState>,
+    /// How long answers to pulls are waited for.
+    pub(crate) patience: Patience,
     dues: BTreeSet<(MonoTime, Due)>,
 }
 

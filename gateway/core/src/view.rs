@@ -150,8 +150,12 @@ impl View {
         }
     }
 
-    /// Somebody who is watched was asked for in vain. A pull that is under way may not be about them.
+    /// Somebody who is watched was asked for in vain. A pull that is under way may not be about them. Where the owner has
+    /// not settled, everybody is asked for when it has.
     pub(crate) fn miss(&mut self) {
+        if self.is_settling() && !self.settled {
+            return;
+        }
         self.synced = false;
         self.missed = self.pulling.is_some();
     }
@@ -216,6 +220,11 @@ impl View {
         }
         let since = *self.behind_since.get_or_insert(now.mono);
         !self.synced || (beat.settled && !self.settled) || now.mono.since(since) >= config.tail_patience
+    }
+
+    /// Whether its owner last said that it has not settled.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.beat.is_some_and(|beat| !beat.settled)
     }
 
     /// Whether the owner was heard of late.

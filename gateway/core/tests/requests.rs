@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use herenow_gateway_core::{Input, Output, Slot, Ticket};
 use herenow_protocol::api::Explanation;
 use herenow_protocol::code::ErrorCode;
@@ -247,10 +249,50 @@ fn an_owner_that_has_not_settled_is_asked_again_for_whom_it_left_out() {
     assert_eq!(answered(&mut world), []);
     world.advance_ms(300);
     world.owner.settled = true;
-    world.advance_ms(150);
+    world.beat();
     let answers = answered(&mut world);
     let statuses: Vec<_> = answers[0].1.iter().map(|p| p.status).collect();
     assert_eq!(statuses, [Status::Online, Status::Offline]);
+}
+
+#[test]
+fn an_owner_that_says_that_it_has_not_settled_is_asked_again_only_when_it_has() {
+    let mut world = World::new();
+    world.owner.settled = false;
+    world.beat();
+    query(&mut world, 4, &["bob", "cy"]);
+    assert_eq!(answered(&mut world), []);
+    world.out.clear();
+    world.advance_ms(800);
+    assert_eq!(world.pulls(), [], "nothing is to be had of it");
+    world.owner.settled = true;
+    world.beat();
+    let statuses: Vec<_> = answered(&mut world)[0].1.iter().map(|p| p.status).collect();
+    assert_eq!(statuses, [Status::Offline, Status::Offline]);
+}
+
+#[test]
+fn owners_that_answer_slowly_are_asked_again_later() {
+    let mut world = World::with(|config| config.pull_timeout = Duration::from_millis(100));
+    world.owner.answers = false;
+    let asked_in_a_second = |world: &mut World| {
+        world.out.clear();
+        query(world, 1, &["bob"]);
+        world.advance_ms(1_001);
+        world.pulls().len()
+    };
+    let quick = asked_in_a_second(&mut world);
+    for _ in 0..50 {
+        query(&mut world, 2, &["bob"]);
+        let pull = world.pulls().pop().unwrap();
+        world.advance_ms(300);
+        for snapshot in world.owner.snapshots(&pull) {
+            world.handle(Input::Message(ToGateway::Snapshot(snapshot)));
+        }
+        world.out.clear();
+    }
+    let slow = asked_in_a_second(&mut world);
+    assert!((8..=10).contains(&quick) && (3..=4).contains(&slow), "{quick}, then {slow}");
 }
 
 #[test]
@@ -371,8 +413,11 @@ fn answers_to_questions_that_nobody_asked_do_nothing() {
 
 #[test]
 fn an_owner_that_has_not_settled_is_not_asked_more_and_more_often() {
-    let mut world = World::with(|config| config.pull_timeout = std::time::Duration::from_millis(50));
+    let mut world = World::with(|config| config.pull_timeout = Duration::from_millis(50));
+    world.beat();
+    // What it says by its beats has not come.
     (world.owner.settled, world.owner.answers) = (false, false);
+    world.owner.beats = false;
     world.out.clear();
     query(&mut world, 4, &["bob"]);
     let mut asked = 0;

@@ -1,0 +1,61 @@
+//! How long an answer is waited for before the same is asked again.
+
+use std::time::Duration;
+
+/// Grows with the time that answers take, so that whoever is slow because too much is asked is not asked still more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Patience {
+    /// What answers took of late: each new one counts an eighth. One to a question that was asked again counts from the
+    /// first time, so that lost messages make it too long, and never too short.
+    mean: Duration,
+}
+
+impl Patience {
+    /// So many times as long as answers take.
+    const TIMES: u32 = 2;
+    /// At most so many times as long as at first: what is lost must not be missed for long.
+    const MOST: u32 = 4;
+
+    /// An answer came so long after the question.
+    pub fn answered(&mut self, after: Duration) {
+        self.mean = self.mean - self.mean / 8 + after / 8;
+    }
+
+    /// How long to wait; `least` while answers are quick, and at most four times as long.
+    #[must_use]
+    pub fn wait(&self, least: Duration) -> Duration {
+        (self.mean * Self::TIMES).clamp(least, least * Self::MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn it_grows_with_slow_answers_up_to_four_times_and_shrinks_again() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.wait(ms(150)), ms(150));
+        (0..100).for_each(|_| patience.answered(ms(2)));
+        assert_eq!(patience.wait(ms(150)), ms(150), "quick");
+        (0..100).for_each(|_| patience.answered(ms(200)));
+        assert!((ms(390)..=ms(400)).contains(&patience.wait(ms(150))), "{patience:?}");
+        (0..100).for_each(|_| patience.answered(ms(60_000)));
+        assert_eq!(patience.wait(ms(150)), ms(600), "not for ever");
+        (0..100).for_each(|_| patience.answered(ms(2)));
+        assert_eq!(patience.wait(ms(150)), ms(150), "quick again");
+    }
+
+    #[test]
+    fn a_fifth_of_all_lost_does_not_make_it_longer() {
+        let mut patience = Patience::default();
+        for n in 0..1_000 {
+            patience.answered(if n % 5 == 0 { ms(170) } else { ms(2) });
+            assert_eq!(patience.wait(ms(150)), ms(150), "{n}");
+        }
+    }
+}
