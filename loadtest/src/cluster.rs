@@ -17,8 +17,10 @@ use crate::token::Issuer;
 const ISSUER: &str = "loadtest";
 const AUDIENCE: &str = "herenow";
 /// How long the processes may take until they are ready.
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
+/// What a deployment has unless told otherwise.
+const PARTITIONS: u64 = 256;
 
 /// The processes. Dropping it kills them and removes their directory.
 #[derive(Debug)]
@@ -170,8 +172,29 @@ impl Cluster {
                 tokio::time::sleep(LOOK).await;
             }
         }
+        while self.settled().await < PARTITIONS {
+            ensure!(clock::now() < end, "the coordinators do not settle");
+            tokio::time::sleep(LOOK).await;
+        }
         Ok(())
     }
+
+    /// Partitions whose owner has heard of every gateway: what is measured before is the cluster's beginning.
+    async fn settled(&self) -> u64 {
+        let coordinators = self.processes.iter().filter(|process| process.name.starts_with("coordinator-"));
+        let mut settled = 0;
+        for coordinator in coordinators {
+            settled +=
+                metric(coordinator.admin, "herenow_coordinator_partitions_settled ").await.unwrap_or(0);
+        }
+        settled
+    }
+}
+
+/// One number of a process's metrics.
+async fn metric(admin: SocketAddr, name: &str) -> Option<u64> {
+    let text = ask(admin, "/metrics").await.ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 impl Drop for Cluster {
@@ -237,12 +260,14 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 async fn is_ready(admin: SocketAddr) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(admin).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer.ends_with(b" 200"))
-    };
-    ask.await.unwrap_or(false)
+    ask(admin, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+async fn ask(admin: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(admin).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -13,18 +13,27 @@ pub struct Patience {
 impl Patience {
     /// So many times as long as answers take.
     const TIMES: u32 = 2;
-    /// At most so many times as long as at first: what is lost must not be missed for long.
-    const MOST: u32 = 4;
-
     /// An answer came so long after the question.
     pub fn answered(&mut self, after: Duration) {
         self.mean = self.mean - self.mean / 8 + after / 8;
     }
 
-    /// How long to wait; `least` while answers are quick, and at most four times as long.
+    /// How long to wait before asking again: `least` while answers are quick, and at most four times as long, for what is
+    /// lost must not be missed for long.
     #[must_use]
-    pub fn wait(&self, least: Duration) -> Duration {
-        (self.mean * Self::TIMES).clamp(least, least * Self::MOST)
+    pub fn again(&self, least: Duration) -> Duration {
+        self.wait(least, 4)
+    }
+
+    /// How long what a beat tells of may be under way: `least` while answers are quick, and at most ten times as long.
+    /// Messages wait where answers do, and a backlog is no loss.
+    #[must_use]
+    pub fn tail(&self, least: Duration) -> Duration {
+        self.wait(least, 10)
+    }
+
+    fn wait(&self, least: Duration, most: u32) -> Duration {
+        (self.mean * Self::TIMES).clamp(least, least * most)
     }
 }
 
@@ -39,15 +48,16 @@ mod tests {
     #[test]
     fn it_grows_with_slow_answers_up_to_four_times_and_shrinks_again() {
         let mut patience = Patience::default();
-        assert_eq!(patience.wait(ms(150)), ms(150));
+        assert_eq!(patience.again(ms(150)), ms(150));
         (0..100).for_each(|_| patience.answered(ms(2)));
-        assert_eq!(patience.wait(ms(150)), ms(150), "quick");
+        assert_eq!(patience.again(ms(150)), ms(150), "quick");
         (0..100).for_each(|_| patience.answered(ms(200)));
-        assert!((ms(390)..=ms(400)).contains(&patience.wait(ms(150))), "{patience:?}");
+        assert!((ms(390)..=ms(400)).contains(&patience.again(ms(150))), "{patience:?}");
         (0..100).for_each(|_| patience.answered(ms(60_000)));
-        assert_eq!(patience.wait(ms(150)), ms(600), "not for ever");
+        assert_eq!(patience.again(ms(150)), ms(600), "not for ever");
+        assert_eq!(patience.tail(ms(50)), ms(500), "nor a tail");
         (0..100).for_each(|_| patience.answered(ms(2)));
-        assert_eq!(patience.wait(ms(150)), ms(150), "quick again");
+        assert_eq!(patience.again(ms(150)), ms(150), "quick again");
     }
 
     #[test]
@@ -55,7 +65,7 @@ mod tests {
         let mut patience = Patience::default();
         for n in 0..1_000 {
             patience.answered(if n % 5 == 0 { ms(170) } else { ms(2) });
-            assert_eq!(patience.wait(ms(150)), ms(150), "{n}");
+            assert_eq!(patience.again(ms(150)), ms(150), "{n}");
         }
     }
 }

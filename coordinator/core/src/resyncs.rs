@@ -61,7 +61,7 @@ impl Resyncs {
             lane.waiting.insert(partition);
             return false;
         }
-        let patience = lane.patience.wait(config.resync_timeout);
+        let patience = lane.patience.again(config.resync_timeout);
         let jitter = Duration::from_millis(self.rng.random_range(0..=millis(patience) / 4));
         lane.waiting.remove(&partition);
         let at = before.map_or(now, |asked| asked.at);
@@ -82,6 +82,12 @@ impl Resyncs {
         }
         lane.waiting.remove(&partition);
         lane.waiting.pop_first()
+    }
+
+    /// How long what this gateway's beats tell of may be under way.
+    pub(crate) fn tail(&self, gateway: &GatewayId, config: &Config) -> Duration {
+        let patience = self.lanes.get(gateway).map(|lane| lane.patience).unwrap_or_default();
+        patience.tail(config.tail_patience)
     }
 
     /// The gateway is gone, or lives anew.

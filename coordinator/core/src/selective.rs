@@ -58,7 +58,8 @@ impl Coordinator {
         if !self.by_user {
             return;
         }
-        let (patience, most) = (self.config.tail_patience, self.config.max_watched_per_partition);
+        let patience = self.resyncs.tail(&beat.origin.gateway, &self.config);
+        let most = self.config.max_watched_per_partition;
         for interest in &beat.interests {
             let Some(state) = self.ownership.owned(interest.partition) else { continue };
             if interest.epoch != state.epoch {

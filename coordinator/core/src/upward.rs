@@ -1,5 +1,7 @@
 //! What gateways say of their sessions, and what is asked of them again (R3, R4, R15).
 
+use std::time::Duration;
+
 use herenow_protocol::message::{GatewayBeat, Report, StreamBeat, Sync, ToGateway};
 use herenow_protocol::{MonoTime, Now, Origin, Partition};
 
@@ -45,7 +47,7 @@ impl Coordinator {
         now: MonoTime,
         out: &mut Vec<Output>,
     ) {
-        let patience = self.config.tail_patience;
+        let patience = self.resyncs.tail(&origin.gateway, &self.config);
         let Some(state) = self.ownership.owned(partition) else { return };
         let fresh = || Stream::new(origin.incarnation);
         let stream = state.streams.entry(origin.gateway.clone()).or_insert_with(fresh);
@@ -150,13 +152,16 @@ impl Coordinator {
 
     /// Asks again where an answer or an announced report has not come.
     pub(crate) fn repair(&mut self, now: MonoTime, out: &mut Vec<Output>) {
-        let patience = self.config.tail_patience;
-        let origins: Vec<Origin> = self.gateways.origins().collect();
+        let origins: Vec<(Origin, Duration)> = self
+            .gateways
+            .origins()
+            .map(|origin| (origin.clone(), self.resyncs.tail(&origin.gateway, &self.config)))
+            .collect();
         let mut doubtful = Vec::new();
         for state in self.ownership.view_owned() {
-            for origin in &origins {
+            for (origin, patience) in &origins {
                 let stream = state.streams.get(&origin.gateway);
-                if stream.is_none_or(|stream| !stream.synced || stream.overdue(now, patience)) {
+                if stream.is_none_or(|stream| !stream.synced || stream.overdue(now, *patience)) {
                     doubtful.push((origin.clone(), state.partition));
                 }
             }

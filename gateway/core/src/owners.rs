@@ -1,5 +1,7 @@
 //! What owners say, and what this gateway asks of them (R2, R4, R9, R11).
 
+use std::time::Duration;
+
 use hashbrown::HashSet;
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, OwnedBeat, Pull, Snapshot, ToGateway, Up};
 use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, Partition, UserKey, WallTime};
@@ -81,6 +83,11 @@ impl Gateway {
         self.ask_early(&settled, now.mono, out);
     }
 
+    /// How long what a beat tells of may be under way.
+    fn tail(&self) -> Duration {
+        self.pending.patience.tail(self.config.tail_patience)
+    }
+
     fn is_settling(&self, partition: Partition) -> bool {
         self.views.get(partition.index()).is_some_and(View::is_settling)
     }
@@ -100,9 +107,9 @@ impl Gateway {
     }
 
     fn on_owned(&mut self, owned: OwnedBeat, clock: u64, now: Now, out: &mut Vec<Output>) {
-        let prompt = now.mono >= self.late_until;
+        let (prompt, tail) = (now.mono >= self.late_until, self.tail());
         let Some(view) = self.views.get_mut(owned.partition.index()) else { return };
-        if view.hear(owned, clock, prompt, now, &self.config) {
+        if view.hear(owned, clock, prompt, now, &self.config, tail) {
             self.pull_all(owned.partition, now.mono, out);
         }
         self.state_interest(owned.partition, owned.by_user, now.mono, out);
@@ -265,13 +272,14 @@ impl Gateway {
         if pull.request.is_some() {
             return;
         }
+        let tail = self.tail();
         let Some(view) = self.views.get_mut(pull.partition.index()) else { return };
         view.pulling = None;
         view.take_snapshot(n, settled);
         let (partition, epoch, doubts) = (pull.partition, pull.epoch, as_of.is_some());
         let said = OwnedBeat { partition, epoch, n, settled, doubts, by_user: false };
         view.date(pull.sent, pull.clock, said, now.mono);
-        view.check(now, &self.config);
+        view.check(now, tail);
     }
 
     /// Asks the owner of a partition for users.
@@ -306,7 +314,7 @@ impl Gateway {
     }
 
     pub(crate) fn send_pull(&mut self, number: u64, now: MonoTime, out: &mut Vec<Output>) {
-        let patience = self.pending.patience.wait(self.config.pull_timeout);
+        let patience = self.pending.patience.again(self.config.pull_timeout);
         let due = now.after(self.draw(patience, patience + patience / 4));
         let Some(pull) = self.pending.pulls.get_mut(&number) else { return };
         pull.due = due;
@@ -325,13 +333,13 @@ impl Gateway {
 
     /// Looks for what beats told of and has not come, and tells watchers where trust has changed.
     pub(crate) fn check_views(&mut self, now: Now, out: &mut Vec<Output>) {
-        let mut stale = 0;
+        let (mut stale, tail) = (0, self.tail());
         for partition in self.placement.all() {
             if self.watch.is_empty(partition) {
                 continue;
             }
             let Some(view) = self.views.get_mut(partition.index()) else { continue };
-            let (heard, behind) = (view.is_heard(now.mono, &self.config), view.check(now, &self.config));
+            let (heard, behind) = (view.is_heard(now.mono, &self.config), view.check(now, tail));
             let turned = now.mono >= self.patient_until && view.has_turned(now.mono, &self.config);
             stale += u64::from(!heard);
             if behind && heard {

@@ -1,5 +1,7 @@
 //! How far a gateway follows each partition's owner: which epoch, up to which number, how fresh (R2, R4, R9, R11).
 
+use std::time::Duration;
+
 use herenow_protocol::message::OwnedBeat;
 use herenow_protocol::{CoordinatorId, Epoch, MonoTime, Now, WallTime};
 
@@ -180,6 +182,7 @@ impl View {
         prompt: bool,
         now: Now,
         config: &Config,
+        tail: Duration,
     ) -> bool {
         self.heard_at = Some(now.mono);
         // One that was overtaken tells less than is known.
@@ -190,11 +193,11 @@ impl View {
         }
         let long = |at: MonoTime| now.mono.since(at) >= config.stale_after;
         let undated = self.said_at.is_none_or(long) && self.dated_at.is_none_or(long);
-        self.check(now, config) || undated
+        self.check(now, tail) || undated
     }
 
-    /// The same without a new beat.
-    pub(crate) fn check(&mut self, now: Now, config: &Config) -> bool {
+    /// The same without a new beat. `tail`: how long what a beat tells of may be under way.
+    pub(crate) fn check(&mut self, now: Now, tail: Duration) -> bool {
         let Some(beat) = self.beat else { return false };
         let caught_up = self.synced && self.n >= beat.n;
         // What an owner says that doubts it itself makes nothing fresh.
@@ -219,7 +222,7 @@ impl View {
             return false;
         }
         let since = *self.behind_since.get_or_insert(now.mono);
-        !self.synced || (beat.settled && !self.settled) || now.mono.since(since) >= config.tail_patience
+        !self.synced || (beat.settled && !self.settled) || now.mono.since(since) >= tail
     }
 
     /// Whether its owner last said that it has not settled.
@@ -322,9 +325,12 @@ mod tests {
     fn a_lost_last_delta_is_found_by_the_beat_after_some_patience() {
         let config = Config::default();
         let mut view = synced(5);
-        assert!(!view.hear(beat(5), 0, true, at(0), &config));
-        assert!(!view.hear(beat(6), 250, true, at(250), &config), "it may be under way");
-        assert!(view.check(at(350), &config));
+        assert!(!view.hear(beat(5), 0, true, at(0), &config, config.tail_patience));
+        assert!(
+            !view.hear(beat(6), 250, true, at(250), &config, config.tail_patience),
+            "it may be under way"
+        );
+        assert!(view.check(at(350), config.tail_patience));
     }
 
     #[test]
@@ -348,7 +354,7 @@ mod tests {
         let config = Config::default();
         let mut view = synced(5);
         assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
-        view.hear(beat(5), 0, true, at(0), &config);
+        view.hear(beat(5), 0, true, at(0), &config, config.tail_patience);
         assert_eq!(view.freshness(at(1_999).mono, &config), Freshness::Fresh);
         assert_eq!(view.freshness(at(2_000).mono, &config), Freshness::Stale);
         assert_eq!(view.freshness(at(20_000).mono, &config), Freshness::Unknown);
@@ -358,16 +364,16 @@ mod tests {
     fn an_owner_that_has_just_settled_vouches_for_nothing_before_what_it_takes_back_has_come() {
         let config = Config::default();
         let mut view = synced(5);
-        view.hear(beat(5), 0, true, at(0), &config);
+        view.hear(beat(5), 0, true, at(0), &config, config.tail_patience);
         assert!(view.is_settled());
-        view.hear(OwnedBeat { settled: false, ..beat(5) }, 100, true, at(100), &config);
+        view.hear(OwnedBeat { settled: false, ..beat(5) }, 100, true, at(100), &config, config.tail_patience);
         assert!(!view.is_settled(), "it doubts");
-        view.hear(beat(6), 200, true, at(200), &config);
+        view.hear(beat(6), 200, true, at(200), &config, config.tail_patience);
         assert!(!view.is_settled(), "the sixth may be about whom it called offline");
         view.n = 6;
-        view.check(at(210), &config);
+        view.check(at(210), config.tail_patience);
         assert!(view.is_settled());
-        view.hear(beat(7), 300, true, at(300), &config);
+        view.hear(beat(7), 300, true, at(300), &config, config.tail_patience);
         assert!(view.is_settled(), "as ever while changes are under way");
     }
 
@@ -375,7 +381,7 @@ mod tests {
     fn a_beat_that_tells_of_missing_changes_makes_nothing_fresh() {
         let config = Config::default();
         let mut view = synced(5);
-        view.hear(beat(6), 0, true, at(0), &config);
+        view.hear(beat(6), 0, true, at(0), &config, config.tail_patience);
         assert_eq!(view.freshness(at(0).mono, &config), Freshness::Unknown);
     }
 }
