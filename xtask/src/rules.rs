@@ -162,8 +162,8 @@ pub(crate) const RULES: &[Rule] = &[
         name: "a lost last change is not missed (R4)",
         edits: &[edit(
             "gateway/core/src/view.rs",
-            "now.mono.since(since) >= config.tail_patience",
-            "{ let _ = since; false }",
+            "now.mono.since(since) >= tail",
+            "{ let _ = (since, tail); false }",
         )],
     },
     Rule {
