@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use herenow_protocol::{Epoch, Partition};
 use tokio::sync::broadcast;
 
+mod journal;
 mod local;
 mod message;
 mod nats;
@@ -19,9 +20,12 @@ mod subject;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use journal::{Backlog, Journal, JournalError, LocalJournal, TAKEN, Taken};
 pub use local::{LocalBus, LocalEpochs};
 pub use message::{Message, Subscription};
-pub use nats::{ConfigError, ConnectError, NatsBus, NatsConfig, NatsEpochs, NatsTls, Secret};
+pub use nats::{
+    ConfigError, ConnectError, JournalConfig, NatsBus, NatsConfig, NatsEpochs, NatsJournal, NatsTls, Secret,
+};
 
 /// Most bytes of one message on any bus: what a NATS server takes unless told otherwise.
 pub const PAYLOAD_BYTES: usize = 1024 * 1024;

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use herenow_bus::testing::{NatsServer, check_config};
 use herenow_bus::{
-    Bus, EpochStore, Event, NatsBus, NatsConfig, PublishError, Recorded, Secret, Subscription,
+    Bus, EpochStore, Event, Journal as _, JournalConfig, NatsBus, NatsConfig, PublishError, Recorded, Secret,
+    Subscription,
 };
 use herenow_protocol::subject as subjects;
 use herenow_protocol::{Epoch, Partition};
@@ -22,10 +23,11 @@ const NOTICED: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_millis(300);
 const FIRST: Epoch = Epoch { counter: 1, nonce: 1 };
 
-const PASSWORDS: [(&str, &str); 5] = [
+const PASSWORDS: [(&str, &str); 6] = [
     ("HERENOW_NATS_NODE_PASSWORD", "of-the-node"),
     ("HERENOW_NATS_GATEWAY_PASSWORD", "of-the-gateway"),
     ("HERENOW_NATS_COORDINATOR_PASSWORD", "of-the-coordinator"),
+    ("HERENOW_NATS_ARCHIVER_PASSWORD", "of-the-archiver"),
     ("HERENOW_NATS_BACKEND_PASSWORD", "of-the-backend"),
     ("HERENOW_NATS_OPERATOR_PASSWORD", "of-the-operator"),
 ];
@@ -278,6 +280,24 @@ async fn the_configuration_for_production_lets_each_role_do_its_work_and_no_more
         while epochs.load().await.is_empty() {}
     }
     assert_eq!(gateway.epochs().record(Partition(1), FIRST, "c1").await, Recorded::Unavailable);
+}
+
+#[tokio::test]
+async fn the_configuration_for_production_lets_archivers_take_and_nobody_else() {
+    let server = NatsServer::start_with_config(&production_config(), &PASSWORDS).await;
+    let config = JournalConfig { max_bytes: 1 << 20, replicas: 1 };
+    let archiver = as_user(&server, "archiver").await.journal(config);
+    let coordinator = as_user(&server, "coordinator").await.journal(config);
+    let node = as_user(&server, "node").await.journal(config);
+    while coordinator.append("1".into()).await.is_err() {}
+    while node.append("2".into()).await.is_err() {}
+    let taken = archiver.take(10, PATIENCE).await.unwrap();
+    assert_eq!(taken.len(), 2);
+    archiver.busy(&taken).await;
+    archiver.done(&taken[..1]).await.unwrap();
+    archiver.bury(&taken[1], "a reason").await.unwrap();
+    assert_eq!(archiver.backlog().await.unwrap(), herenow_bus::Backlog::default());
+    assert!(coordinator.take(1, SILENCE).await.is_err(), "only archivers take");
 }
 
 #[tokio::test]

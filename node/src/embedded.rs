@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use herenow_archiver::Archive;
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
 use herenow_coordinator_server::{CoordinatorServer, Discard, Keep, Setup, Status, TransitionSink};
 use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError, Violations};
@@ -16,6 +17,8 @@ use tokio::sync::watch;
 
 use crate::admin::Readiness;
 use crate::config::{BusKind, Config, LoadError, Role};
+use crate::history::{History, Kept};
+use crate::store::Stores;
 
 /// How long the bus is waited for at the start.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -32,6 +35,10 @@ pub struct Wiring {
     pub store: Option<Arc<dyn StatusStore>>,
     /// What the gateway's listener serves beside the contract.
     pub site: Option<axum::Router>,
+    /// Where the history goes; `None`: nowhere.
+    pub history: Option<History>,
+    /// The bus as one over NATS, where it is: the stream of the history is on the same servers.
+    pub nats: Option<NatsBus>,
 }
 
 impl std::fmt::Debug for Wiring {
@@ -56,6 +63,8 @@ impl Wiring {
             sink: Box::new(Discard),
             store: None,
             site: None,
+            history: None,
+            nats: None,
         }
     }
 
@@ -67,21 +76,35 @@ impl Wiring {
         let bus = NatsBus::connect(config).await?;
         wait_until_connected(&bus).await?;
         let epochs = Arc::new(bus.epochs());
-        Ok(Self { bus: Arc::new(bus), epochs, sink: Box::new(Discard), store: None, site: None })
+        let mut wiring = Self::over(LocalBus::new());
+        (wiring.bus, wiring.epochs, wiring.nats) = (Arc::new(bus.clone()), epochs, Some(bus));
+        Ok(wiring)
     }
 }
 
 impl Wiring {
-    /// With the store that the configuration names, opened. One in Cassandra that does not answer now is opened later.
+    /// With the stores that the configuration names, opened. A server that does not answer now is connected to later.
     ///
     /// # Errors
-    /// It cannot be opened; the key is named, and what to do.
+    /// One cannot be opened; the key is named, and what to do.
     pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
-        if config.plays(Role::Coordinator) {
-            self.store = crate::store::open(config).await?;
+        let decides = config.plays(Role::Coordinator);
+        if !decides && !config.plays(Role::Archiver) {
+            return Ok(self);
+        }
+        let Stores { status, targets } = crate::store::open(config).await?;
+        if decides {
+            self.store = status;
             if self.store.is_none() {
                 tracing::warn!("claims and last seen are not kept over a restart: see [store]");
             }
+        }
+        if config.activity.keep {
+            let archive = Archive::new(config.placement()?, targets);
+            self.history = Some(match &self.nats {
+                Some(bus) => History::over(bus, archive, config),
+                None => History::within(archive),
+            });
         }
         Ok(self)
     }
@@ -132,6 +155,7 @@ pub struct Embedded {
     probe: Probe,
     gateway: Option<GatewayServer>,
     coordinator: Option<CoordinatorServer>,
+    history: Option<Kept>,
     bus: Arc<dyn Bus>,
 }
 
@@ -151,7 +175,9 @@ impl Embedded {
         let placement = config.placement()?;
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
-        let Wiring { bus, epochs, sink, store, site } = wiring;
+        let Wiring { bus, epochs, sink, store, site, history, .. } = wiring;
+        let history = history.map(|history| history.start(&config, &mut registry));
+        let sink = history.as_ref().and_then(Kept::sink).unwrap_or(sink);
         let coordinator = if config.plays(Role::Coordinator) {
             let keep = store.map(|store| Keep { store, config: config.store.keep() });
             let setup = coordinator_setup(&config, &placement, &violations, keep)?;
@@ -177,7 +203,7 @@ impl Embedded {
             coordinator: coordinator.as_ref().map(CoordinatorServer::watch),
             leaving: Arc::default(),
         };
-        Ok(Self { registry: Arc::new(registry), probe, gateway, coordinator, bus })
+        Ok(Self { registry: Arc::new(registry), probe, gateway, coordinator, history, bus })
     }
 
     /// Where clients and backends connect; none without the role.
@@ -221,7 +247,14 @@ impl Embedded {
                 None => std::future::pending().await,
             }
         };
+        let archiver = async {
+            match &mut self.history {
+                Some(history) => history.failed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = archiver => Role::Archiver,
             () = gateway => Role::Gateway,
             () = coordinator => Role::Coordinator,
         }
@@ -236,6 +269,9 @@ impl Embedded {
         }
         if let Some(coordinator) = self.coordinator {
             coordinator.drain().await;
+        }
+        if let Some(history) = self.history {
+            history.leave().await;
         }
         self.bus.flush().await;
     }

@@ -10,6 +10,7 @@ mod clock;
 pub mod config;
 mod demo;
 mod embedded;
+mod history;
 mod serve;
 mod shutdown;
 mod store;
@@ -17,3 +18,4 @@ pub mod telemetry;
 pub mod token;
 
 pub use embedded::{Embedded, Probe, StartError, Wiring};
+pub use history::History;

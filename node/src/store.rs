@@ -1,87 +1,136 @@
-//! The store that a configuration names.
+//! The stores that a configuration names.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
+use herenow_archiver::Target;
 use herenow_protocol::record::Record;
-use herenow_protocol::{Placement, UserKey, Version};
-use herenow_store::{Cassandra, CassandraConfig, Embedded, KeyRange, Page, StatusStore, StoreError, Written};
+use herenow_protocol::{Placement, UserId, UserKey, Version, WallTime};
+use herenow_store::{
+    ActivityLog, ActivityRecord, Cassandra, CassandraConfig, Embedded, KeyRange, Page, People, Postgres,
+    PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
+};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, LoadError, StoreKind};
+use crate::config::{BusKind, Config, LoadError, Role, StoreKind};
 
 /// How long the start waits for a server. Presence does not need it.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long after a failure a server is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Opens it; none: nothing is kept.
-pub(crate) async fn open(config: &Config) -> Result<Option<Arc<dyn StatusStore>>, LoadError> {
+/// What a configuration names, opened.
+#[derive(Default)]
+pub(crate) struct Stores {
+    /// Claims and last seen; none: nothing is kept.
+    pub(crate) status: Option<Arc<dyn StatusStore>>,
+    /// The history's places.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// Opens the store, and PostgreSQL where the history goes there.
+pub(crate) async fn open(config: &Config) -> Result<Stores, LoadError> {
     let placement = config.placement()?;
+    let mut stores = Stores::default();
     match (config.store.kind, &config.store.path) {
         (StoreKind::Embedded, Some(path)) => {
             let opened = Embedded::open(path, &placement).await;
             let store = opened.map_err(|error| LoadError::new("store.path", error.to_string()))?;
-            Ok(Some(Arc::new(store)))
+            stores.status = Some(Arc::new(store.clone()));
+            stores.targets.push(Target { name: "embedded", log: Arc::new(store), people: None });
         }
         (StoreKind::Cassandra, _) => {
-            let store = Awaited::open(config.store.cassandra.clone(), placement).await?;
-            Ok(Some(Arc::new(store)))
+            let store = Arc::new(cassandra(config.store.cassandra.clone(), placement).await?);
+            stores.status = Some(store.clone());
+            stores.targets.push(Target { name: "cassandra", log: store, people: None });
         }
-        (StoreKind::Memory | StoreKind::Embedded, _) => Ok(None),
+        (StoreKind::Memory | StoreKind::Embedded, _) => {}
     }
+    // Where there is a cluster, only archivers write there.
+    let writes = config.cluster.bus == BusKind::Local || config.plays(Role::Archiver);
+    if let Some(people) = config.people.as_ref().filter(|_| writes) {
+        let store = Arc::new(postgres(people.clone()).await?);
+        stores.targets.push(Target { name: "postgres", log: store.clone(), people: Some(store) });
+    }
+    Ok(stores)
 }
 
-type Found = Result<Cassandra, StoreError>;
+async fn cassandra(config: CassandraConfig, placement: Placement) -> Result<Awaited<Cassandra>, LoadError> {
+    let open = move || {
+        let (config, placement) = (config.clone(), placement.clone());
+        async move {
+            let store = Cassandra::open(&config).await?;
+            store.claim_for(&placement).await?;
+            Ok(store)
+        }
+        .boxed()
+    };
+    Awaited::open("store.cassandra", open).await
+}
+
+async fn postgres(config: PostgresConfig) -> Result<Awaited<Postgres>, LoadError> {
+    let open = move || {
+        let config = config.clone();
+        async move { Postgres::open(&config).await }.boxed()
+    };
+    Awaited::open("people", open).await
+}
 
 /// A store whose servers may not be there yet: until they are, calls fail at once, and whoever calls tries again.
-struct Awaited {
-    found: watch::Receiver<Found>,
+struct Awaited<T> {
+    found: watch::Receiver<Result<T, StoreError>>,
     task: AbortHandle,
 }
 
-impl Awaited {
+impl<T: Clone + Send + Sync + 'static> Awaited<T> {
     /// Refuses what will not mend by itself, such as a wrong password.
-    async fn open(config: CassandraConfig, placement: Placement) -> Result<Self, LoadError> {
+    async fn open(
+        key: &'static str,
+        open: impl Fn() -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync + 'static,
+    ) -> Result<Self, LoadError> {
         let unknown = StoreError::Unavailable(format!("no answer in {START_LIMIT:?}"));
         let (tell, mut found) = watch::channel(Err(unknown));
-        let task = tokio::spawn(connect(config, placement, tell)).abort_handle();
+        let task = tokio::spawn(connect(key, open, tell)).abort_handle();
         let opened = Self { found: found.clone(), task };
         let _ = timeout(START_LIMIT, found.changed()).await;
         let first = found.borrow().clone();
         match first {
             Ok(_) => Ok(opened),
             Err(error @ StoreError::Unavailable(_)) => {
-                tracing::error!(%error, "what is kept can be neither read nor written yet, trying again");
+                tracing::error!(key, %error, "what is kept can be neither read nor written yet, trying again");
                 Ok(opened)
             }
-            Err(error) => Err(LoadError::new("store.cassandra", error.to_string())),
+            Err(error) => Err(LoadError::new(key, error.to_string())),
         }
     }
 
-    fn store(&self) -> Found {
+    fn store(&self) -> Result<T, StoreError> {
         self.found.borrow().clone()
     }
 }
 
-impl Drop for Awaited {
+impl<T> Drop for Awaited<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Until it is open, or nobody waits.
-async fn connect(config: CassandraConfig, placement: Placement, tell: watch::Sender<Found>) {
+async fn connect<T: Clone>(
+    key: &'static str,
+    open: impl Fn() -> BoxFuture<'static, Result<T, StoreError>>,
+    tell: watch::Sender<Result<T, StoreError>>,
+) {
     let mut said = None;
     loop {
-        let found = open_for(&config, &placement).await;
+        let found = open().await;
         match &found {
-            Ok(_) if said.is_some() => tracing::info!("what is kept can be read and written"),
+            Ok(_) if said.is_some() => tracing::info!(key, "what is kept can be read and written"),
             Err(error) if said.is_some_and(|said| said != error.label()) => {
-                tracing::error!(%error, "what is kept can be neither read nor written");
+                tracing::error!(key, %error, "what is kept can be neither read nor written");
             }
             Ok(_) | Err(_) => {}
         }
@@ -93,13 +142,7 @@ async fn connect(config: CassandraConfig, placement: Placement, tell: watch::Sen
     }
 }
 
-async fn open_for(config: &CassandraConfig, placement: &Placement) -> Found {
-    let store = Cassandra::open(config).await?;
-    store.claim_for(placement).await?;
-    Ok(store)
-}
-
-impl StatusStore for Awaited {
+impl StatusStore for Awaited<Cassandra> {
     fn put_batch(&self, records: Vec<Record>) -> BoxFuture<'_, Result<Written, StoreError>> {
         async move { self.store()?.put_batch(records).await }.boxed()
     }
@@ -117,6 +160,38 @@ impl StatusStore for Awaited {
     }
 }
 
+impl<T: ActivityLog + Clone + Send + Sync + 'static> ActivityLog for Awaited<T> {
+    fn append_batch(&self, entries: Vec<ActivityRecord>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.store()?.append_batch(entries).await }.boxed()
+    }
+
+    fn query(&self, key: UserKey, span: Span) -> BoxFuture<'_, Result<Vec<ActivityRecord>, StoreError>> {
+        async move { self.store()?.query(key, span).await }.boxed()
+    }
+
+    fn erase(&self, key: UserKey) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { ActivityLog::erase(&self.store()?, key).await }.boxed()
+    }
+
+    fn expire(&self, before: WallTime) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.store()?.expire(before).await }.boxed()
+    }
+}
+
+impl People for Awaited<Postgres> {
+    fn put(&self, users: Vec<UserDetails>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move { self.store()?.put(users).await }.boxed()
+    }
+
+    fn get<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<UserDetails>, StoreError>> {
+        async move { self.store()?.get(user).await }.boxed()
+    }
+
+    fn forget<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.store()?.forget(user).await }.boxed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,11 +201,10 @@ mod tests {
         let placement = || Placement::new(b"a secret of the cluster", 2);
         let nodes = vec!["127.0.0.1:1".to_owned()];
         let config = CassandraConfig { nodes, timeout: Duration::from_millis(200), ..Default::default() };
-        let store = Awaited::open(config.clone(), placement()).await.unwrap();
+        let store = cassandra(config.clone(), placement()).await.unwrap();
         let error = store.get_many(Vec::new()).await.unwrap_err();
         assert_eq!(error.label(), "unavailable", "{error}");
-        let error =
-            Awaited::open(CassandraConfig { replication: 0, ..config }, placement()).await.err().unwrap();
+        let error = cassandra(CassandraConfig { replication: 0, ..config }, placement()).await.err().unwrap();
         assert_eq!(error.key, "store.cassandra");
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
 mod cassandra;
+mod postgres;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -80,6 +81,15 @@ impl Process {
             }
         };
         tokio::time::timeout(PATIENCE, certain).await.expect("certain in time")
+    }
+
+    async fn until_status(&self, user: &str, wanted: &str) {
+        let shown = async {
+            while self.status(user).await["status"] != wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, shown).await.expect(wanted);
     }
 
     async fn set(&self, body: Value) {
@@ -209,4 +219,107 @@ async fn a_process_that_starts_without_its_servers_serves_and_keeps_when_they_co
     process = Process::start(&store).await;
     let ben = process.certain("ben").await;
     assert_eq!((&ben["status"], &ben["text"]), (&json!("dnd"), &json!("all the same")), "{ben}");
+}
+
+/// What is in the log of a store of this user, as (from, to).
+async fn history(log: &dyn herenow_store::ActivityLog, user: &str) -> Vec<(String, String)> {
+    let placement = Placement::new(b"a cluster secret of the tests, long enough", 4);
+    let key = placement.key(&herenow_protocol::UserId::new(user).unwrap());
+    let entries = log.query(key, herenow_store::Span::ALL).await.unwrap();
+    entries.into_iter().map(|entry| (format!("{:?}", entry.from), format!("{:?}", entry.to))).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn one_process_keeps_the_history_in_its_store_and_forgets_who_is_erased() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("store");
+    let store = [
+        ("HERENOW__STORE__KIND", "embedded"),
+        ("HERENOW__STORE__PATH", kept.to_str().unwrap()),
+        ("HERENOW__ACTIVITY__KEEP", "true"),
+    ];
+    let mut process = Process::start(&store).await;
+    for user in ["ana", "eve"] {
+        let client = Client::connect(process.at, user).await;
+        process.until_status(user, "online").await;
+        client.bye().await;
+        process.until_status(user, "offline").await;
+    }
+    let erased = delete(process.at, "/status/eve", Some(&backend("presence:admin"))).await;
+    assert!(erased.status < 300, "{erased:?}");
+    process.counts("herenow_history_delivered_total").await;
+    tokio::time::sleep(INTERVAL * 20).await;
+    process.kill();
+    let placement = Placement::new(b"a cluster secret of the tests, long enough", 4);
+    let log = herenow_store::Embedded::open(&kept, &placement).await.unwrap();
+    assert_eq!(history(&log, "ana").await, pairs(&[("Offline", "Online"), ("Online", "Offline")]));
+    assert!(history(&log, "eve").await.is_empty());
+}
+
+#[tokio::test]
+async fn over_nats_an_archiver_writes_the_history() {
+    let Some(server) = postgres::Server::shared() else { return };
+    let (nats, config) = (herenow_bus::testing::NatsServer::start().await, server.config());
+    let port = server.port.to_string();
+    let shared = [
+        ("HERENOW__CLUSTER__BUS", "nats"),
+        ("HERENOW__NATS__SERVERS", nats.url.as_str()),
+        ("HERENOW__ACTIVITY__KEEP", "true"),
+        ("HERENOW__ACTIVITY__STREAM_BYTES", "1048576"),
+    ];
+    let archiver = [
+        ("HERENOW__NODE__NAME", "archiver"),
+        ("HERENOW__NODE__ROLES", "archiver"),
+        ("HERENOW__PEOPLE__PORT", port.as_str()),
+        ("HERENOW__PEOPLE__DATABASE", "postgres"),
+        ("HERENOW__PEOPLE__SCHEMA", config.schema.as_str()),
+        ("HERENOW__PEOPLE__PASSWORD", postgres::PASSWORD),
+    ];
+    let both: Vec<Setting<'_>> = shared.iter().chain(&[("HERENOW__NODE__NAME", "one")]).copied().collect();
+    let archiver: Vec<Setting<'_>> = shared.iter().chain(&archiver).copied().collect();
+    let process = Process::start(&both).await;
+    let ana = Client::connect(process.at, "ana").await;
+    process.until_status("ana", "online").await;
+    // It comes later, and finds what has waited.
+    let mut first = Process::start(&archiver).await;
+    let store = herenow_store::Postgres::open(&config).await.unwrap();
+    let wait_for = async |wanted: Vec<(String, String)>| {
+        let there = async {
+            while history(&store, "ana").await != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE * 2, there).await.expect("the history in time");
+    };
+    wait_for(pairs(&[("Offline", "Online")])).await;
+    first.kill();
+    ana.bye().await;
+    process.until_status("ana", "offline").await;
+    let second = Process::start(&archiver).await;
+    wait_for(pairs(&[("Offline", "Online"), ("Online", "Offline")])).await;
+    let erased = delete(process.at, "/status/ana", Some(&backend("presence:admin"))).await;
+    assert!(erased.status < 300, "{erased:?}");
+    second.counts("herenow_archiver_users_erased_total").await;
+    assert!(history(&store, "ana").await.is_empty());
+}
+
+#[test]
+fn a_history_needs_somewhere_to_be_kept_and_an_archiver_a_bus() {
+    for (settings, key) in [
+        (vec![("HERENOW__ACTIVITY__KEEP", "true")], "activity.keep"),
+        (vec![("HERENOW__NODE__ROLES", "gateway,coordinator,archiver")], "node.roles"),
+        (vec![("HERENOW__ACTIVITY__RETENTION", "1h")], "activity.retention"),
+        (vec![("HERENOW__ACTIVITY__MAX_WAITING", "0")], "activity.max_waiting"),
+        (vec![("HERENOW__ACTIVITY__STREAM_BYTES", "1048575")], "activity.stream_bytes"),
+        (vec![("HERENOW__ACTIVITY__STREAM_REPLICAS", "2")], "activity.stream_replicas"),
+        (vec![("HERENOW__PEOPLE__CONNECTIONS", "0")], "people.connections"),
+    ] {
+        let (code, said) = refused(&settings);
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains(key), "{key}: {said}");
+    }
 }

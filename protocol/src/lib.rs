@@ -11,6 +11,7 @@ pub mod code;
 pub mod codec;
 pub mod duration;
 pub mod frame;
+pub mod history;
 pub mod id;
 pub mod limit;
 pub mod message;

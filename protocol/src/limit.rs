@@ -31,3 +31,5 @@ pub const SNAPSHOT_PAGE_ENTRIES: usize = 500;
 pub const SYNC_PAGE_SESSIONS: usize = 400;
 /// Most users of one page of a partition listed to a backend.
 pub const LIST_PAGE_USERS: usize = 1_000;
+/// Most transitions of one message for the history: with the longest ids they stay under [`MESSAGE_BYTES`].
+pub const HISTORY_ENTRIES: usize = 400;

@@ -23,6 +23,16 @@ pub const BEATS: &str = "herenow.i1.beat.";
 pub const COORDINATOR_BEATS: &str = "herenow.i1.beat.coordinator";
 /// The signs of life of gateways.
 pub const GATEWAY_BEATS: &str = "herenow.i1.beat.gateway";
+/// What coordinators say for the history.
+pub const ACTIVITY: &str = "herenow.v1.activity";
+/// What of it no archiver could use, with the reason.
+pub const ACTIVITY_DEAD: &str = "herenow.v1.dead.activity";
+/// The stream that keeps [`ACTIVITY`] until it is archived.
+pub const ACTIVITY_STREAM: &str = "HERENOW_ACTIVITY";
+/// The stream that keeps [`ACTIVITY_DEAD`] for people to look at.
+pub const ACTIVITY_DEAD_STREAM: &str = "HERENOW_ACTIVITY_DEAD";
+/// The consumer of [`ACTIVITY_STREAM`] that all archivers share.
+pub const ARCHIVERS: &str = "herenow-archivers";
 
 /// A partition's public changes.
 #[must_use]

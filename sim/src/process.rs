@@ -280,7 +280,10 @@ impl World {
                         self.tell_backend(index, &Told::Page(reply, page));
                     }
                 }
-                Output::Forget { .. } | Output::UserChange(..) | Output::Transition(_) => {}
+                Output::Forget { .. }
+                | Output::Erased(_)
+                | Output::UserChange(..)
+                | Output::Transition(_) => {}
             }
         }
         let due = self.coordinators[index].core.as_ref().and_then(coordinator::Coordinator::poll_timeout);

@@ -21,6 +21,7 @@ mod error;
 mod memory;
 #[cfg(any(feature = "postgres", feature = "cassandra"))]
 mod names;
+mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
@@ -36,8 +37,9 @@ pub use cassandra::{CASSANDRA_SCHEMA, Cassandra, CassandraConfig};
 pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
+pub use people::{Analytics, HourOnline, People, UserDetails};
 #[cfg(feature = "postgres")]
-pub use postgres::{HourOnline, POSTGRES_SCHEMA, Postgres, PostgresConfig, UserDetails};
+pub use postgres::{POSTGRES_SCHEMA, Postgres, PostgresConfig};
 #[cfg(feature = "redis")]
 pub use redis::{CacheCounts, Cached, RedisConfig};
 #[cfg(any(feature = "redis", feature = "tls"))]

@@ -16,13 +16,14 @@ enum May {
 }
 
 /// Imports run one way: protocol, cores, bus and store, servers, node. Cores do not know each other, nor do servers.
-const TABLE: [(&str, May); 14] = [
+const TABLE: [(&str, May); 15] = [
     ("herenow-protocol", May::Only(&[])),
     ("herenow-gateway-core", May::Only(&["herenow-protocol"])),
     ("herenow-coordinator-core", May::Only(&["herenow-protocol"])),
     ("herenow-client-core", May::Only(&["herenow-protocol"])),
     ("herenow-bus", May::Only(&["herenow-protocol"])),
     ("herenow-store", May::Only(&["herenow-protocol"])),
+    ("herenow-archiver", May::Only(&["herenow-protocol", "herenow-bus", "herenow-store"])),
     ("herenow-gateway-server", May::Only(&["herenow-protocol", "herenow-gateway-core", "herenow-bus"])),
     (
         "herenow-coordinator-server",

@@ -11,8 +11,15 @@ use crate::{codes, imports};
 /// The one file that spells subjects.
 const SUBJECTS: &str = "protocol/src/subject.rs";
 /// What the subjects of this service begin with; the WebSocket subprotocol looks alike and is none.
-const SUBJECT_STARTS: [&str; 5] =
-    ["herenow.i1.", "herenow.v1.changes", "herenow.v1.user", "herenow.v1.get", "herenow.v1.set"];
+const SUBJECT_STARTS: [&str; 7] = [
+    "herenow.i1.",
+    "herenow.v1.changes",
+    "herenow.v1.user",
+    "herenow.v1.get",
+    "herenow.v1.set",
+    "herenow.v1.activity",
+    "herenow.v1.dead",
+];
 /// Files of one idea are shorter.
 const LINES: usize = 600;
 

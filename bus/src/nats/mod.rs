@@ -8,6 +8,7 @@
 
 mod config;
 mod epochs;
+mod journal;
 mod link;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::task::coop::unconstrained;
 
 pub use config::{ConfigError, NatsConfig, NatsTls, Secret};
 pub use epochs::NatsEpochs;
+pub use journal::{JournalConfig, NatsJournal};
 use link::{Link, Links};
 
 use crate::{
@@ -77,6 +79,12 @@ impl NatsBus {
     #[must_use]
     pub fn epochs(&self) -> NatsEpochs {
         NatsEpochs::new(self.links.clone(), self.epoch_replicas)
+    }
+
+    /// The journal of transitions on the same servers.
+    #[must_use]
+    pub fn journal(&self, config: JournalConfig) -> NatsJournal {
+        NatsJournal::new(self.links.clone(), config)
     }
 
     fn client(&self, subject: &str) -> Option<&Client> {

@@ -116,6 +116,8 @@ pub enum Output {
     },
     /// Hand a transition to the history. In the order of versions per user.
     Transition(Box<Transition>),
+    /// A user was erased: the history is to forget what was handed to it before.
+    Erased(UserId),
     /// Read all that is kept of a partition and say [`Input::Restored`], in pages, however long it takes.
     Load {
         /// Which partition.

@@ -187,6 +187,9 @@ impl PartitionState {
         let Some(user) = self.users.get_mut(&key) else { return };
         user.claims = crate::claims::Claims::default();
         user.sessions.retain(Session::is_live);
+        // What waits to be handed on would come behind the erasure.
+        self.outbox.transitions.retain(|waiting| waiting.user != user.id);
+        out.push(Output::Erased(user.id.clone()));
         self.evaluate(key, Cause::Erased, now, config);
         self.state_erased(key);
         self.forget(key);

@@ -4,6 +4,7 @@
 
 mod support;
 
+use herenow_coordinator_core::Output;
 use herenow_protocol::api::Cause;
 use herenow_protocol::frame::ManualStatus;
 use herenow_protocol::message::{ApiStatus, ClaimCommand, Ending};
@@ -248,6 +249,23 @@ fn erasing_forgets_everything_and_says_so() {
     assert_eq!((last.cause, last.presence.last_updated), (Cause::Erased, None), "stores are told");
     world.open(0, 2, "ana", Activity::Active);
     assert_eq!(world.status("ana"), Status::Online, "the claim is gone too");
+}
+
+#[test]
+fn the_history_hears_of_an_erasure_behind_all_that_came_before_it() {
+    let mut world = online();
+    world.claim("ana", manual(ManualStatus::Dnd));
+    // This waits for the end of the window.
+    world.claim("ana", manual(ManualStatus::Idle));
+    world.claim("ana", ClaimCommand::Erase);
+    world.advance_ms(20);
+    let erased = |output: &Output| matches!(output, Output::Erased(user) if user.as_str() == "ana");
+    let at = world.out.iter().position(erased).unwrap();
+    for output in &world.out[at + 1..] {
+        if let Output::Transition(later) = output {
+            assert_eq!(later.cause, Cause::Erased, "{later:?}");
+        }
+    }
 }
 
 #[test]

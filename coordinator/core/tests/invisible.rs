@@ -71,6 +71,7 @@ fn seen(world: &mut World) -> Vec<String> {
         | Output::Load { .. }
         | Output::Keep(_)
         | Output::Forget { .. }
+        | Output::Erased(_)
         | Output::Listed { .. } => None,
     });
     seen.push(format!("{:?}", world.public("ana")));

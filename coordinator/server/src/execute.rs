@@ -80,6 +80,7 @@ impl Executor {
             Output::Listed { reply, page: Ok(page) } => self.send_json(&reply, &page),
             Output::Listed { reply, page: Err(problem) } => self.send_json(&reply, &problem),
             Output::Transition(transition) => self.hand_on(*transition),
+            Output::Erased(user) => self.sink.erased(user),
             Output::Load { partition, epoch, attempt } => {
                 self.with_store(|keeper| keeper.load(partition, epoch, attempt));
             }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use herenow_coordinator_core::Transition;
+use herenow_protocol::UserId;
 
 /// Takes every transition, in the order of versions per user: the door to the store of last statuses and to the
 /// activity history.
@@ -14,6 +15,10 @@ use herenow_coordinator_core::Transition;
 pub trait TransitionSink: Send {
     /// Takes one transition.
     fn accept(&mut self, transition: Transition);
+
+    /// A user was erased: whatever was taken of it before is to be forgotten. Transitions that the erasure itself made
+    /// come behind it, with [`herenow_protocol::api::Cause::Erased`].
+    fn erased(&mut self, _user: UserId) {}
 }
 
 /// Keeps nothing.

@@ -12,6 +12,7 @@ Examples:
       One process that plays both roles (cluster.bus = \"local\"), or one of many (cluster.bus = \"nats\").
   herenow serve --config herenow.toml --roles coordinator --name coordinator-1
   herenow serve --config herenow.toml --roles gateway --name gateway-1 --listen 0.0.0.0:8080
+  herenow serve --config herenow.toml --roles archiver --name archiver-1
       The same file for every process; what differs is said by flags or in the environment.
 
 What it needs and has no default for: a cluster secret of at least 32 bytes (cluster.secret_file), and the key that

@@ -23,6 +23,7 @@ impl Config {
         self.placement()?;
         self.check_bus()?;
         self.check_store()?;
+        self.check_activity()?;
         if self.plays(Role::Gateway) {
             self.gateway()?.check().map_err(|error| LoadError::under("gateway", &error))?;
         }

@@ -1,6 +1,7 @@
 //! What an operator may set, all of it in one tree. Each role's part stands beside its code; here are the parts
 //! of the process, and the relations between all of them ([`Config::check`]).
 
+mod activity;
 mod check;
 mod load;
 mod secret;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use activity::Activity;
 pub use load::{ENV_PREFIX, LoadError, Sources};
 pub use secret::Secret;
 pub use store::{Store, StoreKind};
@@ -35,6 +37,10 @@ pub struct Config {
     pub coordinator: herenow_coordinator_core::Config,
     /// What is kept beyond the life of a coordinator.
     pub store: Store,
+    /// The history of transitions.
+    pub activity: Activity,
+    /// PostgreSQL, for who users are, and for questions about the history of everybody. Default: none.
+    pub people: Option<herenow_store::PostgresConfig>,
     /// The listener for operators.
     pub admin: Admin,
     /// Logs.
@@ -51,6 +57,8 @@ pub enum Role {
     Gateway,
     /// Owns partitions and decides who is present.
     Coordinator,
+    /// Writes the history into its stores.
+    Archiver,
 }
 
 impl Role {
@@ -60,6 +68,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Coordinator => "coordinator",
+            Self::Archiver => "archiver",
         }
     }
 }
@@ -71,7 +80,7 @@ pub struct Node {
     /// The name of the process, unique in the deployment and the same after a restart: 1 to 32 letters, digits, `_`
     /// or `-`. Required with `cluster.bus = "nats"`; else the default is `herenow`.
     pub name: Option<String>,
-    /// The roles it plays. Default: both.
+    /// The roles it plays. Default: gateway and coordinator.
     pub roles: Vec<Role>,
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use futures::future::FutureExt as _;
+use futures::future::{BoxFuture, FutureExt as _};
 use herenow_protocol::{Status, UserId, UserKey, WallTime};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::{Postgres, moment, wall};
 use crate::names;
 use crate::server::ensure;
-use crate::{PAGE, Span, StoreError};
+use crate::{Analytics, HourOnline, PAGE, Span, StoreError};
 
 /// Longest span of answers by the hour.
 const HOURS: Duration = Duration::from_hours(31 * 24);
@@ -37,16 +37,22 @@ const WHO: &str = "SELECT user_id, to_status FROM (
     ) latest WHERE is_there(to_status) AND user_id COLLATE \"C\" > $3 ORDER BY user_id COLLATE \"C\" LIMIT $4";
 
 /// $1 and $2 the span, $3 seconds of looking back. How many are there at its beginning, and every change of it, with
-/// the full hours as changes by none: so that no stretch lies in two hours.
-const HOURLY: &str = "WITH before AS (
-        SELECT count(*) AS there FROM (
-            SELECT DISTINCT ON (user_key) to_status FROM activity
-            WHERE at >= $1::timestamptz - make_interval(secs => $3) AND at < $1
-            ORDER BY user_key, at DESC, version DESC
-        ) latest WHERE is_there(to_status)
+/// the full hours as changes by none: so that no stretch lies in two hours. What somebody was before is what the
+/// history says, not what the entry does: one who took over without knowing it says offline.
+const HOURLY: &str = "WITH latest AS (
+        SELECT DISTINCT ON (user_key) user_key, is_there(to_status) AS there FROM activity
+        WHERE at >= $1::timestamptz - make_interval(secs => $3) AND at < $1
+        ORDER BY user_key, at DESC, version DESC
+    ), before AS (
+        SELECT count(*) AS there FROM latest WHERE there
+    ), steps AS (
+        SELECT user_key, at, is_there(to_status) AS there,
+            lag(is_there(to_status)) OVER (PARTITION BY user_key ORDER BY at, version) AS was
+        FROM activity WHERE at >= $1 AND at < $2
     ), changes AS (
-        SELECT at, is_there(to_status)::int - is_there(from_status)::int AS by FROM activity
-        WHERE at >= $1 AND at < $2 AND is_there(to_status) <> is_there(from_status)
+        SELECT at, steps.there::int - coalesce(was, latest.there, false)::int AS by
+        FROM steps LEFT JOIN latest USING (user_key)
+        WHERE steps.there <> coalesce(was, latest.there, false)
         UNION ALL
         SELECT greatest(hour, $1::timestamptz), 0
         FROM generate_series(date_trunc('hour', $1::timestamptz), $2::timestamptz - interval '1 microsecond', interval '1 hour') AS hour
@@ -79,95 +85,80 @@ const TIME_ONLINE: &str = "WITH entries AS (
 const PER_MINUTE: &str = "SELECT date_trunc('minute', at) AS minute, count(*) FROM activity
     WHERE at >= $1 AND at < $2 GROUP BY minute ORDER BY minute";
 
-/// How many users were there in an hour.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct HourOnline {
-    /// When the hour began.
-    pub hour: WallTime,
-    /// The most at the same time.
-    pub peak: u64,
-    /// On average over the part of the hour that was asked for.
-    pub average: f64,
-}
-
-impl Postgres {
-    /// How many users had which status at a moment; "now" is the moment that it is.
-    ///
-    /// # Errors
-    /// As the history's.
-    pub async fn statuses_at(&self, at: WallTime) -> Result<Vec<(Status, u64)>, StoreError> {
-        let rows = self.ask(STATUSES, vec![Box::new(moment(at)), Box::new(self.lookback())]).await?;
-        self.read(&rows, |row| Some((names::status(row.try_get(0).ok()?)?, count(row, 1)?)))
+impl Analytics for Postgres {
+    fn statuses_at(&self, at: WallTime) -> BoxFuture<'_, Result<Vec<(Status, u64)>, StoreError>> {
+        async move {
+            let rows = self.ask(STATUSES, vec![Box::new(moment(at)), Box::new(self.lookback())]).await?;
+            self.read(&rows, |row| Some((names::status(row.try_get(0).ok()?)?, count(row, 1)?)))
+        }
+        .boxed()
     }
 
-    /// Who was there at a moment, and how: in the order of ids, at most [`PAGE`], behind `after` where it is given.
-    ///
-    /// # Errors
-    /// As the history's.
-    pub async fn who_was_there(
+    fn who_was_there(
         &self,
         at: WallTime,
-        after: Option<&UserId>,
-    ) -> Result<Vec<(UserId, Status)>, StoreError> {
-        let after = after.map_or_else(String::new, |user| user.as_str().to_owned());
-        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let parameters: Parameters =
-            vec![Box::new(moment(at)), Box::new(self.lookback()), Box::new(after), Box::new(limit)];
-        let rows = self.ask(WHO, parameters).await?;
-        self.read(&rows, |row| {
-            let user = UserId::new(row.try_get::<_, &str>(0).ok()?).ok()?;
-            Some((user, names::status(row.try_get(1).ok()?)?))
-        })
+        after: Option<UserId>,
+    ) -> BoxFuture<'_, Result<Vec<(UserId, Status)>, StoreError>> {
+        async move {
+            let after = after.map_or_else(String::new, |user| user.as_str().to_owned());
+            let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+            let parameters: Parameters =
+                vec![Box::new(moment(at)), Box::new(self.lookback()), Box::new(after), Box::new(limit)];
+            let rows = self.ask(WHO, parameters).await?;
+            self.read(&rows, |row| {
+                let user = UserId::new(row.try_get::<_, &str>(0).ok()?).ok()?;
+                Some((user, names::status(row.try_get(1).ok()?)?))
+            })
+        }
+        .boxed()
     }
 
-    /// How many users were there in each hour of a span of at most 31 days, which ends at the latest now.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] for a longer span, otherwise as the history's.
-    pub async fn online_per_hour(&self, span: Span) -> Result<Vec<HourOnline>, StoreError> {
-        let Some((from, to)) = moments(span, HOURS, "must be at most 31 days")? else {
-            return Ok(Vec::new());
-        };
-        let parameters: Parameters = vec![Box::new(from), Box::new(to), Box::new(self.lookback())];
-        let rows = self.ask(HOURLY, parameters).await?;
-        self.read(&rows, |row| {
-            let average = row.try_get(2).ok()?;
-            Some(HourOnline { hour: wall(row.try_get(0).ok()?), peak: count(row, 1)?, average })
-        })
+    fn online_per_hour(&self, span: Span) -> BoxFuture<'_, Result<Vec<HourOnline>, StoreError>> {
+        async move {
+            let Some((from, to)) = moments(span, HOURS, "must be at most 31 days")? else {
+                return Ok(Vec::new());
+            };
+            let parameters: Parameters = vec![Box::new(from), Box::new(to), Box::new(self.lookback())];
+            let rows = self.ask(HOURLY, parameters).await?;
+            self.read(&rows, |row| {
+                let average = row.try_get(2).ok()?;
+                Some(HourOnline { hour: wall(row.try_get(0).ok()?), peak: count(row, 1)?, average })
+            })
+        }
+        .boxed()
     }
 
-    /// How long a user was there on each day, as UTC has days, of a span of at most 366 days, which ends at the latest
-    /// now. Days without any are left out.
-    ///
-    /// # Errors
-    /// As [`Self::online_per_hour`].
-    pub async fn time_online(
+    fn time_online(
         &self,
         key: UserKey,
         span: Span,
-    ) -> Result<Vec<(WallTime, Duration)>, StoreError> {
-        let Some((from, to)) = moments(span, DAYS, "must be at most 366 days")? else {
-            return Ok(Vec::new());
-        };
-        let key = key.to_bytes().to_vec();
-        let parameters: Parameters =
-            vec![Box::new(key), Box::new(from), Box::new(to), Box::new(self.lookback())];
-        let rows = self.ask(TIME_ONLINE, parameters).await?;
-        self.read(&rows, |row| Some((wall(row.try_get(0).ok()?), Duration::from_millis(count(row, 1)?))))
+    ) -> BoxFuture<'_, Result<Vec<(WallTime, Duration)>, StoreError>> {
+        async move {
+            let Some((from, to)) = moments(span, DAYS, "must be at most 366 days")? else {
+                return Ok(Vec::new());
+            };
+            let key = key.to_bytes().to_vec();
+            let parameters: Parameters =
+                vec![Box::new(key), Box::new(from), Box::new(to), Box::new(self.lookback())];
+            let rows = self.ask(TIME_ONLINE, parameters).await?;
+            self.read(&rows, |row| Some((wall(row.try_get(0).ok()?), Duration::from_millis(count(row, 1)?))))
+        }
+        .boxed()
     }
 
-    /// How many transitions there were in each minute of a span of at most a day. Minutes without any are left out.
-    ///
-    /// # Errors
-    /// As [`Self::online_per_hour`].
-    pub async fn transitions_per_minute(&self, span: Span) -> Result<Vec<(WallTime, u64)>, StoreError> {
-        let Some((from, to)) = moments(span, MINUTES, "must be at most 1 day")? else {
-            return Ok(Vec::new());
-        };
-        let rows = self.ask(PER_MINUTE, vec![Box::new(from), Box::new(to)]).await?;
-        self.read(&rows, |row| Some((wall(row.try_get(0).ok()?), count(row, 1)?)))
+    fn transitions_per_minute(&self, span: Span) -> BoxFuture<'_, Result<Vec<(WallTime, u64)>, StoreError>> {
+        async move {
+            let Some((from, to)) = moments(span, MINUTES, "must be at most 1 day")? else {
+                return Ok(Vec::new());
+            };
+            let rows = self.ask(PER_MINUTE, vec![Box::new(from), Box::new(to)]).await?;
+            self.read(&rows, |row| Some((wall(row.try_get(0).ok()?), count(row, 1)?)))
+        }
+        .boxed()
     }
+}
 
+impl Postgres {
     /// In seconds, as the queries take it.
     fn lookback(&self) -> f64 {
         self.inner.lookback.as_secs_f64()

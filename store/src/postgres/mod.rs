@@ -23,10 +23,8 @@ mod migrate;
 mod people;
 mod tls;
 
-pub use analytics::HourOnline;
 pub use config::PostgresConfig;
 pub use migrate::POSTGRES_SCHEMA;
-pub use people::UserDetails;
 
 /// The last millisecond of the year 9999: what comes later, the server's calendar has trouble with.
 const LATEST_MS: u64 = 253_402_300_799_999;

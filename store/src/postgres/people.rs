@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::FutureExt as _;
-use herenow_protocol::{UserId, WallTime};
+use futures::future::{BoxFuture, FutureExt as _};
+use herenow_protocol::UserId;
 
 use super::{Postgres, moment, wall};
 use crate::error::at_most;
-use crate::server::ensure;
-use crate::{BATCH, StoreError};
-
-/// Most bytes of a name.
-const USERNAME: usize = 256;
-/// Most bytes of an address, as RFC 5321 has it: 64 before the @ and 255 behind.
-const EMAIL: usize = 320;
+use crate::{BATCH, People, StoreError, UserDetails};
 
 const PUT: &str = "INSERT INTO user_details (user_id, username, email, creation_date)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
@@ -21,37 +15,22 @@ const PUT: &str = "INSERT INTO user_details (user_id, username, email, creation_
         username = excluded.username, email = excluded.email, creation_date = excluded.creation_date";
 const GET: &str = "SELECT username, email, creation_date FROM user_details WHERE user_id = $1";
 
-/// Who a user is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UserDetails {
-    /// The user.
-    pub user: UserId,
-    /// The name: 1 to 256 bytes without control characters.
-    pub username: String,
-    /// The address: 3 to 320 bytes with an @ and without control characters.
-    pub email: String,
-    /// Since when there is an account.
-    pub created: WallTime,
-}
+impl People for Postgres {
+    fn put(&self, users: Vec<UserDetails>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.put_users(users).boxed()
+    }
 
-impl UserDetails {
-    fn check(&self) -> Result<(), StoreError> {
-        let plain = |text: &str| !text.chars().any(char::is_control);
-        let (name, email) = (&self.username, &self.email);
-        let name_is_right = (1..=USERNAME).contains(&name.len()) && plain(name);
-        let email_is_right = (3..=EMAIL).contains(&email.len()) && plain(email) && email.contains('@');
-        ensure(name_is_right, "username", "must be 1 to 256 bytes without control characters")?;
-        ensure(email_is_right, "email", "must be 3 to 320 bytes with an @ and without control characters")
+    fn get<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<Option<UserDetails>, StoreError>> {
+        self.user(user).boxed()
+    }
+
+    fn forget<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.forget_user(user).boxed()
     }
 }
 
 impl Postgres {
-    /// Writes who users are, over what was there; of one user in a call the last. All of them or none; at most
-    /// [`BATCH`].
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] names the field of one that cannot be right; otherwise as the history's.
-    pub async fn put_users(&self, users: Vec<UserDetails>) -> Result<(), StoreError> {
+    async fn put_users(&self, users: Vec<UserDetails>) -> Result<(), StoreError> {
         at_most(BATCH, users.len())?;
         users.iter().try_for_each(UserDetails::check)?;
         // One statement may change a row only once.
@@ -74,11 +53,7 @@ impl Postgres {
         .await
     }
 
-    /// Who a user is.
-    ///
-    /// # Errors
-    /// As the history's.
-    pub async fn user(&self, user: &UserId) -> Result<Option<UserDetails>, StoreError> {
+    async fn user(&self, user: &UserId) -> Result<Option<UserDetails>, StoreError> {
         let id = user.as_str().to_owned();
         let row = self
             .call(move |client| {
@@ -97,11 +72,7 @@ impl Postgres {
         }))
     }
 
-    /// Forgets who a user is. The history is erased by its own call.
-    ///
-    /// # Errors
-    /// As the history's.
-    pub async fn forget_user(&self, user: &UserId) -> Result<(), StoreError> {
+    async fn forget_user(&self, user: &UserId) -> Result<(), StoreError> {
         let id = user.as_str().to_owned();
         self.call(move |client| {
             async move {

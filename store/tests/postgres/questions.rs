@@ -5,7 +5,7 @@ use std::time::Duration;
 use herenow_protocol::{Status, WallTime};
 use herenow_store::testing::{entry, key, user, version};
 use herenow_store::{
-    ActivityLog as _, ActivityRecord, HourOnline, Postgres, PostgresConfig, Span, StoreError,
+    ActivityLog as _, ActivityRecord, Analytics as _, HourOnline, Postgres, PostgresConfig, Span, StoreError,
 };
 
 use crate::server::Server;
@@ -57,7 +57,7 @@ async fn statuses_and_who_was_there_at_a_moment() {
     assert_eq!(counts, [(Status::Dnd, 1), (Status::Offline, 2)]);
     let there = store.who_was_there(at(HOUR), None).await.unwrap();
     assert_eq!(there, [(user("ana"), Status::Idle), (user("cleo"), Status::Dnd)]);
-    let behind = store.who_was_there(at(HOUR), Some(&user("ana"))).await.unwrap();
+    let behind = store.who_was_there(at(HOUR), Some(user("ana"))).await.unwrap();
     assert_eq!(behind, [(user("cleo"), Status::Dnd)]);
     assert_eq!(store.who_was_there(at(40 * DAY), None).await.unwrap(), []);
 }

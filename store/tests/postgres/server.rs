@@ -9,7 +9,7 @@ use std::time::Duration;
 use herenow_store::{PostgresConfig, Secret};
 use tempfile::TempDir;
 
-use crate::support::{certificates, free_port, program, signal, skipped};
+use super::support::{certificates, free_port, program, signal, skipped};
 
 /// Whom it runs as where this is root.
 const NOBODY: &str = "65534";

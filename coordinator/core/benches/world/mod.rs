@@ -146,6 +146,7 @@ impl World {
                     | Output::UserChange(..)
                     | Output::Listed { .. }
                     | Output::Transition(_)
+                    | Output::Erased(_)
                     | Output::Load { .. }
                     | Output::Keep(_)
                     | Output::Forget { .. } => continue,
