@@ -1,8 +1,8 @@
 //! Takes messages out of the journal and writes them into the archive.
 //!
 //! A message is done once every target has it, so whatever breaks off, it comes again. While a target fails nothing more
-//! is taken: what waits, waits in the journal. An erasure is done once nothing older is on its way: until then it is made
-//! again, so that no entry that another archiver had in hand survives it.
+//! is taken: what waits, waits in the journal. An erasure is made once everything older is done; until then it comes
+//! again, so that no entry that another archiver has in hand is written behind it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +114,8 @@ impl Work {
     /// Writes a batch, message after message in their order, as many entries at once as there are.
     async fn batch(&mut self, taken: Vec<Taken>) -> Result<(), Stopped> {
         let mut left = taken;
+        // What comes again may come behind what is newer.
+        left.sort_by_key(|taken| taken.number);
         let (mut entries, mut held) = (Vec::new(), Vec::new());
         while !left.is_empty() {
             let next = left.remove(0);
@@ -154,20 +156,28 @@ impl Work {
     }
 
     async fn erase(&mut self, user: &UserId, taken: Taken, left: &[Taken]) -> Result<(), Stopped> {
+        if !self.is_next(&taken).await {
+            self.journal.again(&taken).await;
+            return Ok(());
+        }
         let archive = self.archive.clone();
         let taken = [taken];
         let in_hand: Vec<&[Taken]> = vec![&taken, left];
         self.until_done(&in_hand, || archive.erase(user)).await?;
-        let mine = 1 + left.len() as u64;
-        let alone = self.journal.backlog().await.is_ok_and(|backlog| backlog.in_hand <= mine);
-        if alone {
-            self.metrics.erased();
-            self.done(&taken).await;
-        } else {
-            let [taken] = &taken;
-            self.journal.again(taken).await;
-        }
+        self.metrics.erased();
+        self.done(&taken).await;
         Ok(())
+    }
+
+    /// Whether everything before a message is done.
+    async fn is_next(&mut self, taken: &Taken) -> bool {
+        match self.journal.backlog().await {
+            Ok(backlog) => backlog.done_through + 1 >= taken.number,
+            Err(error) => {
+                self.journal_failed(&error);
+                false
+            }
+        }
     }
 
     /// What is not confirmed comes again, and is the same then.

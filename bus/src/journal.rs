@@ -11,6 +11,9 @@ use tokio::sync::Notify;
 /// Most messages of one [`Journal::take`].
 pub const TAKEN: usize = 100;
 
+/// How much later a message comes again that is to.
+pub(crate) const AGAIN: Duration = Duration::from_secs(1);
+
 /// Why a journal did not do what it was asked. Nobody knows then whether it did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
@@ -51,6 +54,8 @@ pub struct Backlog {
     pub waiting: u64,
     /// Messages that were taken and are not done.
     pub in_hand: u64,
+    /// Every message up to this number is done. Zero where none is.
+    pub done_through: u64,
 }
 
 /// A durable queue. Every message is taken at least once, and by one taker at a time.
@@ -176,6 +181,7 @@ impl Journal for LocalJournal {
 
     fn again<'a>(&'a self, taken: &'a Taken) -> BoxFuture<'a, ()> {
         async move {
+            tokio::time::sleep(AGAIN).await;
             let mut kept = self.kept();
             if let Some(payload) = kept.in_hand.remove(&taken.number) {
                 kept.waiting.push_front((taken.number, payload));
@@ -199,6 +205,9 @@ impl Journal for LocalJournal {
     fn backlog(&self) -> BoxFuture<'_, Result<Backlog, JournalError>> {
         let kept = self.kept();
         let (waiting, in_hand) = (kept.waiting.len() as u64, kept.in_hand.len() as u64);
-        std::future::ready(Ok(Backlog { waiting, in_hand })).boxed()
+        let waits = kept.waiting.iter().map(|(number, _)| *number).min();
+        let oldest = waits.into_iter().chain(kept.in_hand.keys().next().copied()).min();
+        let done_through = oldest.map_or(kept.last, |oldest| oldest - 1);
+        std::future::ready(Ok(Backlog { waiting, in_hand, done_through })).boxed()
     }
 }

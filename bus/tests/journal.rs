@@ -27,6 +27,15 @@ async fn take(journal: &dyn Journal, most: usize) -> (Vec<herenow_bus::Taken>, V
     (taken, numbers)
 }
 
+async fn done_through(journal: &dyn Journal) -> u64 {
+    journal.backlog().await.unwrap().done_through
+}
+
+async fn assert_all_done(journal: &dyn Journal, last: u64) {
+    let all = herenow_bus::Backlog { waiting: 0, in_hand: 0, done_through: last };
+    assert_eq!(journal.backlog().await.unwrap(), all);
+}
+
 async fn in_order_and_once_while_in_hand(journal: &dyn Journal) {
     append(journal, 0, 10).await;
     let (first, numbers) = take(journal, 4).await;
@@ -35,21 +44,27 @@ async fn in_order_and_once_while_in_hand(journal: &dyn Journal) {
     let (second, numbers) = take(journal, 100).await;
     assert_eq!(numbers, [4, 5, 6, 7, 8, 9]);
     let backlog = journal.backlog().await.unwrap();
-    assert_eq!((backlog.waiting, backlog.in_hand), (0, 10));
-    journal.done(&first).await.unwrap();
+    assert_eq!((backlog.waiting, backlog.in_hand, backlog.done_through), (0, 10, 0));
     journal.done(&second).await.unwrap();
+    assert_eq!(done_through(journal).await, 0, "what is older is in hand yet");
+    journal.done(&first).await.unwrap();
     assert!(journal.take(100, SOON).await.unwrap().is_empty());
-    assert_eq!(journal.backlog().await.unwrap(), herenow_bus::Backlog::default());
+    assert_all_done(journal, 10).await;
 }
 
+/// Ten messages of the test before this one are done.
 async fn what_is_to_come_again_does(journal: &dyn Journal) {
-    append(journal, 0, 2).await;
-    let (taken, _) = take(journal, 2).await;
-    journal.again(&taken[0]).await;
-    journal.done(&taken[1..]).await.unwrap();
+    append(journal, 0, 3).await;
+    let (taken, _) = take(journal, 3).await;
+    journal.done(&taken[..1]).await.unwrap();
+    journal.again(&taken[1]).await;
+    journal.done(&taken[2..]).await.unwrap();
+    assert_eq!(done_through(journal).await, 11);
     let (again, numbers) = take(journal, 2).await;
-    assert_eq!(numbers, [0]);
+    assert_eq!((numbers.as_slice(), again[0].number), ([1].as_slice(), 12));
+    assert_eq!(done_through(journal).await, 11, "it is in hand again");
     journal.done(&again).await.unwrap();
+    assert_all_done(journal, 13).await;
 }
 
 async fn who_waits_is_given_what_comes(journal: Arc<dyn Journal>) {
@@ -160,5 +175,5 @@ async fn what_nobody_can_use_is_put_aside_with_the_reason() {
     let message = dead.get_raw_message(1).await.unwrap();
     assert_eq!(message.payload.as_ref(), b"0");
     assert_eq!(message.headers.get("Herenow-Reason").unwrap().as_str(), "is nonsense");
-    assert_eq!(journal.backlog().await.unwrap(), herenow_bus::Backlog::default());
+    assert_all_done(&journal, 2).await;
 }

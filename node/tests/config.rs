@@ -322,6 +322,8 @@ fn the_example_shows_the_defaults() {
     if let Some(gateway) = &mut all.gateway {
         gateway.tls = None;
     }
+    let people = herenow_store::PostgresConfig { password_file: None, ..all.people.take().unwrap() };
+    assert_eq!(people, herenow_store::PostgresConfig::default());
     assert_eq!(all, example);
     assert_eq!(example.coordinator, herenow_coordinator_core::Config::default());
 }
@@ -330,6 +332,7 @@ fn the_example_shows_the_defaults() {
 fn the_example_names_every_key() {
     let mut config = read_only(EXAMPLE);
     config.node.name = Some("n".to_owned());
+    config.people = Some(herenow_store::PostgresConfig::default());
     let printed: toml::Table = config.print().unwrap().parse().unwrap();
     let shown: toml::Table = example_with_all_defaults().parse().unwrap();
     assert_eq!(missing(&printed, &shown, ""), Vec::<String>::new());

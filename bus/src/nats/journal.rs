@@ -15,14 +15,12 @@ use herenow_protocol::subject::{ACTIVITY, ACTIVITY_DEAD, ACTIVITY_DEAD_STREAM, A
 use tokio::time::timeout;
 
 use super::link::{Link, Links};
-use crate::journal::{Backlog, Journal, JournalError, TAKEN, Taken};
+use crate::journal::{AGAIN, Backlog, Journal, JournalError, TAKEN, Taken};
 
 /// How long any call may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message may be in hand without a word of it before somebody else gets it.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// How much later a message comes again that is to.
-const AGAIN: &str = r#"-NAK {"delay": 1000000000}"#;
 /// Confirmations on the way at once.
 const CONFIRMATIONS: usize = 64;
 /// How long, and how much of it, messages are kept that nobody could use.
@@ -161,11 +159,11 @@ impl NatsJournal {
         client.request(taken.receipt.clone(), "+ACK".into()).await.map(drop).map_err(away)
     }
 
-    async fn say(&self, taken: &Taken, word: &'static str) {
+    async fn say(&self, taken: &Taken, word: Bytes) {
         if let Ok(context) = self.context() {
             // Where it is lost, the message comes again by itself.
             let client = context.client();
-            let said = client.publish(taken.receipt.clone(), Bytes::from_static(word.as_bytes()));
+            let said = client.publish(taken.receipt.clone(), word);
             let _ = timeout(TIMEOUT, said).await;
         }
     }
@@ -199,14 +197,15 @@ impl Journal for NatsJournal {
     fn busy<'a>(&'a self, taken: &'a [Taken]) -> BoxFuture<'a, ()> {
         async move {
             for taken in taken {
-                self.say(taken, "+WPI").await;
+                self.say(taken, Bytes::from_static(b"+WPI")).await;
             }
         }
         .boxed()
     }
 
     fn again<'a>(&'a self, taken: &'a Taken) -> BoxFuture<'a, ()> {
-        self.say(taken, AGAIN).boxed()
+        async move { self.say(taken, format!("-NAK {{\"delay\": {}}}", AGAIN.as_nanos()).into()).await }
+            .boxed()
     }
 
     fn bury<'a>(&'a self, taken: &'a Taken, reason: &'a str) -> BoxFuture<'a, Result<(), JournalError>> {
@@ -218,7 +217,8 @@ impl Journal for NatsJournal {
             let mut consumer = self.consumer().await?;
             let info = consumer.info().await.map_err(away)?;
             let in_hand = u64::try_from(info.num_ack_pending).unwrap_or_default();
-            Ok(Backlog { waiting: info.num_pending, in_hand })
+            let done_through = info.ack_floor.stream_sequence;
+            Ok(Backlog { waiting: info.num_pending, in_hand, done_through })
         };
         self.call(TIMEOUT, asked).boxed()
     }

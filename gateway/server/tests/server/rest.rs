@@ -127,6 +127,9 @@ fn the_documents_describe_every_path_and_code() {
     {
         assert!(text.contains(&format!("\"const\":\"{word}\"")), "{word}");
     }
+    for subject in [herenow_protocol::subject::ACTIVITY, herenow_protocol::subject::ACTIVITY_DEAD] {
+        assert!(text.contains(&format!("\"address\":\"{subject}\"")), "{subject}");
+    }
     for code in herenow_protocol::code::CloseCode::ALL {
         assert!(text.contains(&format!("{} ", code.number())), "{}", code.number());
     }
