@@ -55,7 +55,7 @@ impl History {
             Outbox::start(outlet, limits, OutboxMetrics::register(registry))
         });
         let writes = self.journal.is_none() || config.plays(Role::Archiver);
-        let metrics = writes.then(|| ArchiverMetrics::register(registry)).unwrap_or_default();
+        let metrics = if writes { ArchiverMetrics::register(registry) } else { ArchiverMetrics::default() };
         let retention = writes
             .then(|| Retention::start(self.archive.clone(), config.activity.retention, metrics.clone()));
         let archiver = self.journal.filter(|_| config.plays(Role::Archiver));

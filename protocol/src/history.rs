@@ -110,12 +110,12 @@ impl HistoryMessage {
             return Err(format!("has format {}, this program reads {HISTORY_FORMAT}", form.format));
         }
         let message: Self = serde_json::from_slice(bytes).map_err(kind)?;
-        if let HistorySaid::Entries(entries) = &message.said {
-            if entries.len() > HISTORY_ENTRIES {
-                return Err(format!("has {} entries, over the limit of {HISTORY_ENTRIES}", entries.len()));
+        match &message.said {
+            HistorySaid::Entries(entries) if entries.len() > HISTORY_ENTRIES => {
+                Err(format!("has {} entries, over the limit of {HISTORY_ENTRIES}", entries.len()))
             }
+            HistorySaid::Entries(_) | HistorySaid::Erase(_) => Ok(message.said),
         }
-        Ok(message.said)
     }
 }
 
