@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
-mod cassandra;
+mod servers;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -316,7 +316,7 @@ async fn a_killed_coordinator_changes_nobody() {
 /// in turn.
 #[tokio::test]
 async fn what_is_kept_in_cassandra_outlives_every_coordinator() {
-    let Some(server) = cassandra::server::Server::shared() else { return };
+    let Some(server) = servers::cassandra::Server::shared() else { return };
     let kept = server.config();
     // Its tables are made now: later nothing waits for them.
     drop(herenow_store::Cassandra::open(&kept).await.unwrap());
@@ -326,8 +326,8 @@ async fn what_is_kept_in_cassandra_outlives_every_coordinator() {
         ("HERENOW__STORE__LOAD_TIMEOUT", "20s"),
         ("HERENOW__STORE__CASSANDRA__NODES", kept.nodes[0].as_str()),
         ("HERENOW__STORE__CASSANDRA__KEYSPACE", kept.keyspace.as_str()),
-        ("HERENOW__STORE__CASSANDRA__USER", cassandra::server::SUPERUSER),
-        ("HERENOW__STORE__CASSANDRA__PASSWORD", cassandra::server::SUPERUSER),
+        ("HERENOW__STORE__CASSANDRA__USER", servers::cassandra::SUPERUSER),
+        ("HERENOW__STORE__CASSANDRA__PASSWORD", servers::cassandra::SUPERUSER),
     ];
     let mut cluster = Cluster::start_with(&store).await;
     let start = |cluster: &Cluster, number: usize| {

@@ -2,18 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as expected")]
 
-mod cassandra;
-mod postgres;
+mod servers;
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cassandra::server::{SUPERUSER, Server};
 use herenow_protocol::Placement;
 use herenow_store::{Cassandra, CassandraConfig};
 use serde_json::{Value, json};
+use servers::cassandra::{SUPERUSER, Server};
+use servers::postgres;
 use support::http::{delete, get, post};
 use support::{AUDIENCE, Client, ISSUER, KEY, PATIENCE, backend};
 

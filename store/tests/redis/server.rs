@@ -6,7 +6,7 @@ use std::time::Duration;
 use herenow_store::RedisConfig;
 use tempfile::TempDir;
 
-use crate::support::{answers, free_port, program, signal, skipped};
+use super::support::{answers, free_port, program, signal, skipped};
 
 /// A server; killed when dropped.
 pub struct Redis {

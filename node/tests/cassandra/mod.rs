@@ -1,9 +1,0 @@
-//! The server that the tests of stores start.
-
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
-
-#[path = "../../../store/tests/support/mod.rs"]
-mod support;
-
-#[path = "../../../store/tests/cassandra/server.rs"]
-pub mod server;
