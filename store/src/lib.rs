@@ -13,14 +13,20 @@ use herenow_protocol::{Epoch, UserKey, Version, WallTime};
 mod activity;
 #[cfg(feature = "cassandra")]
 mod cassandra;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "near", feature = "redis", feature = "tls"))]
+mod check;
+#[cfg(any(feature = "near", feature = "redis"))]
 mod clock;
 mod codec;
 mod embedded;
 mod error;
+#[cfg(any(feature = "near", feature = "redis"))]
+mod flights;
 mod memory;
 #[cfg(any(feature = "postgres", feature = "cassandra"))]
 mod names;
+#[cfg(feature = "near")]
+mod near;
 mod people;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -37,6 +43,8 @@ pub use cassandra::{CASSANDRA_SCHEMA, Cassandra, CassandraConfig};
 pub use embedded::{Embedded, FORMAT};
 pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
+#[cfg(feature = "near")]
+pub use near::{Near, NearClock, NearConfig, NearCounts};
 pub use people::{Analytics, HourOnline, People, UserDetails};
 #[cfg(feature = "postgres")]
 pub use postgres::{POSTGRES_SCHEMA, Postgres, PostgresConfig};

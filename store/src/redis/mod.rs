@@ -16,6 +16,7 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version};
 
 use crate::error::at_most;
+use crate::flights::Flights;
 use crate::{BATCH, KeyRange, Page, StatusStore, StoreError, Written};
 
 mod breaker;
@@ -23,7 +24,6 @@ mod cache;
 mod config;
 mod counts;
 mod debts;
-mod flights;
 mod life;
 mod pay;
 mod read;
@@ -33,7 +33,6 @@ pub use config::RedisConfig;
 pub use counts::CacheCounts;
 use counts::Counters;
 use debts::Debts;
-use flights::Flights;
 use life::Life;
 
 /// A status store behind a cache in Redis. Clones share both.

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _, try_join_all};
+use futures::future::{BoxFuture, FutureExt as _};
 use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version};
 
 use super::Inner;
-use super::flights::Found;
+
 use crate::StoreError;
 use crate::codec::{read_record, write_erased, write_record};
+use crate::flights::Found;
 
 impl Inner {
     /// The records of users, from the cache where it has them.
@@ -39,11 +40,7 @@ impl Inner {
         if !missing.is_empty() {
             let boarded = self.flights.board(&missing, |number, own| Arc::clone(self).fly(number, own));
             self.counters.joined.add(boarded.joined);
-            for flight in try_join_all(boarded.flights).await? {
-                // Flights carry others' users too.
-                let asked = missing.iter().filter_map(|key| flight.get_key_value(key));
-                found.extend(asked.map(|(key, record)| (*key, record.clone())));
-            }
+            found.extend(boarded.landed().await?);
         }
         Ok(found)
     }

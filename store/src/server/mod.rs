@@ -1,13 +1,12 @@
 //! What every server of a store is told the same way: who logs in, and over which TLS.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::StoreError;
+pub(crate) use crate::check::{ensure, setting, within};
 
 mod tls;
 
@@ -80,25 +79,6 @@ pub(crate) async fn file(key: &'static str, path: &Path) -> Result<Vec<u8>, Stor
     let path: PathBuf = path.to_owned();
     let read = tokio::fs::read(&path).await;
     read.map_err(|error| setting(key, format!("cannot read {}: {error}", path.display())))
-}
-
-pub(crate) fn setting(key: &'static str, reason: impl Into<String>) -> StoreError {
-    StoreError::Setting { key, reason: reason.into() }
-}
-
-pub(crate) fn ensure(right: bool, key: &'static str, reason: &str) -> Result<(), StoreError> {
-    if right { Ok(()) } else { Err(setting(key, reason)) }
-}
-
-/// Refuses a duration outside of a range in milliseconds.
-pub(crate) fn within(
-    given: Duration,
-    range: RangeInclusive<u64>,
-    key: &'static str,
-    reason: &str,
-) -> Result<(), StoreError> {
-    let (least, most) = (Duration::from_millis(*range.start()), Duration::from_millis(*range.end()));
-    ensure((least..=most).contains(&given), key, reason)
 }
 
 #[cfg(test)]

@@ -1,0 +1,25 @@
+//! How settings are refused.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::StoreError;
+
+pub(crate) fn setting(key: &'static str, reason: impl Into<String>) -> StoreError {
+    StoreError::Setting { key, reason: reason.into() }
+}
+
+pub(crate) fn ensure(right: bool, key: &'static str, reason: &str) -> Result<(), StoreError> {
+    if right { Ok(()) } else { Err(setting(key, reason)) }
+}
+
+/// Refuses a duration outside of a range in milliseconds.
+pub(crate) fn within(
+    given: Duration,
+    range: RangeInclusive<u64>,
+    key: &'static str,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let (least, most) = (Duration::from_millis(*range.start()), Duration::from_millis(*range.end()));
+    ensure((least..=most).contains(&given), key, reason)
+}
