@@ -63,8 +63,7 @@ impl Reader {
         let store = Watched::new(MemoryStore::new(20_000));
         store.store.put_batch(vec![record("ana", version(1, 1))]).await.unwrap();
         let clock = Told::default();
-        let near =
-            Near::with_clock(&NearConfig::default(), Arc::clone(&store) as _, Box::new(clock.clone()));
+        let near = Near::with_clock(&NearConfig::default(), Arc::clone(&store) as _, Box::new(clock.clone()));
         Self { near: near.unwrap(), store, clock }
     }
 
