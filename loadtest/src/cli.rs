@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backends;
 use crate::chaos;
 use crate::cluster::{Cluster, Size};
 use crate::latency::{self, Plan};
@@ -27,6 +28,8 @@ pub(crate) struct Cli {
 enum Command {
     /// From a change to its watcher: one gateway's session changes, another's watcher sees it
     Latency(Latency),
+    /// Backends that write and read over REST, against one process with an embedded store; or its `kill -9` meanwhile
+    Backends(backends::Arguments),
     /// Breaks a cluster of processes in one way after another, and judges from outside what watchers were shown
     Chaos(chaos::Arguments),
     /// Sessions in a process of their own, for `chaos` to stop and to kill
@@ -94,6 +97,7 @@ impl Cli {
         let work = async {
             match self.command {
                 Command::Latency(arguments) => Box::pin(arguments.run()).await,
+                Command::Backends(arguments) => Box::pin(arguments.run()).await,
                 Command::Chaos(arguments) => Box::pin(arguments.run()).await,
                 Command::ChaosClients(arguments) => Box::pin(arguments.run()).await,
                 Command::Run(arguments) => Box::pin(arguments.run()).await,

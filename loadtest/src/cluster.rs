@@ -205,7 +205,7 @@ impl Drop for Cluster {
     }
 }
 
-fn beside_this() -> anyhow::Result<PathBuf> {
+pub(crate) fn beside_this() -> anyhow::Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("herenow"))
 }
 
@@ -255,11 +255,11 @@ fn variables(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     set.iter().map(variable).collect()
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-async fn is_ready(admin: SocketAddr) -> bool {
+pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     ask(admin, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 

@@ -3,6 +3,7 @@
 //! Open-loop: changes are made when the plan says, not when the last one was seen, so that a system that falls behind
 //! cannot slow its own measurement down.
 
+mod backends;
 mod chaos;
 mod cli;
 mod clock;

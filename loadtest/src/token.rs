@@ -55,7 +55,16 @@ impl Issuer {
 
     /// The same as of another time, in seconds since 1970.
     pub(crate) fn token_at(&self, user: &str, now: u64) -> anyhow::Result<String> {
-        let mut claims = json!({"sub": user, "iat": now, "exp": now + LIFETIME_SECONDS, "watch": "*"});
+        self.sign(json!({"sub": user, "iat": now, "exp": now + LIFETIME_SECONDS, "watch": "*"}))
+    }
+
+    /// A token of a backend, with these scopes.
+    pub(crate) fn backend(&self, scope: &str) -> anyhow::Result<String> {
+        let now = crate::clock::unix_seconds();
+        self.sign(json!({"sub": "backend", "iat": now, "exp": now + LIFETIME_SECONDS, "scope": scope}))
+    }
+
+    fn sign(&self, mut claims: serde_json::Value) -> anyhow::Result<String> {
         if let Some(issuer) = &self.issuer {
             claims["iss"] = json!(issuer);
         }

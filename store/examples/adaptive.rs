@@ -259,8 +259,10 @@ fn told(name: &str, outcome: Outcome) {
     println!("  {name:<22} {:>9.2} % {:>9.3} %", 100.0 * (1.0 - missed), 100.0 * old);
 }
 
+type Of = fn(&Outcome) -> f64;
+
 /// What the curve through these outcomes has beside a value: between two of them a line, where all is in powers.
-fn at(curve: &[Outcome], value: f64, of: fn(&Outcome) -> f64, beside: fn(&Outcome) -> f64) -> Option<f64> {
+fn at(curve: &[Outcome], value: f64, of: Of, beside: Of) -> Option<f64> {
     curve.windows(2).find_map(|pair| {
         let (a, b) = (of(&pair[0]).ln(), of(&pair[1]).ln());
         let part = (value.ln() - a) / (b - a);
@@ -285,7 +287,7 @@ async fn compare(load: &Load, zipf: &Zipf, figures: &mut BTreeMap<String, f64>) 
     for seconds in [1.0, 4.0, 16.0] {
         let outcome = run(load, zipf, &fixed(seconds)).await;
         told(&format!("{seconds} s"), outcome);
-        let (missed, old): (fn(&Outcome) -> f64, fn(&Outcome) -> f64) = (|o| o.missed, |o| o.old);
+        let (missed, old): (Of, Of) = (|o| o.missed, |o| o.old);
         let Some((fewer_old, fewer_read)) =
             at(&curve, outcome.missed, missed, old).zip(at(&curve, outcome.old, old, missed))
         else {

@@ -4,6 +4,7 @@
 mod figures;
 mod machine;
 mod page;
+pub(crate) mod store;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,10 @@ pub(crate) fn all(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("\n== {}: {}", step.name, step.what);
         match run(workspace, step, options.runs) {
             // Written at once, so that what was measured is not lost when a later one fails.
-            Ok(figures) => keep(workspace, step, &place, options.runs, &figures)?,
+            Ok(figures) => {
+                let head = Head { name: step.name, what: step.what, command: &step.command() };
+                keep(workspace, &head, &place, options.runs, &figures)?;
+            }
             Err(why) => failed.push(format!("{}: {why:#}", step.name)),
         }
     }
@@ -115,22 +119,29 @@ fn paths(workspace: &Workspace, arguments: &[&str]) -> Result<BTreeMap<String, V
     figures::criterion(&folder)
 }
 
+/// What a section is called, and how it was measured.
+struct Head<'a> {
+    name: &'a str,
+    what: &'a str,
+    command: &'a str,
+}
+
 /// Puts the section of a step into the page, and its figures among the others.
-fn keep(workspace: &Workspace, step: &Step, place: &Value, runs: u16, figures: &Figures) -> Result<()> {
+fn keep(workspace: &Workspace, head: &Head<'_>, place: &Value, runs: u16, figures: &Figures) -> Result<()> {
+    let Head { name, what, command } = *head;
     let file = record(workspace);
     let text = fs::read_to_string(&file).unwrap_or_else(|_| "{}".to_owned());
     let mut record: Value = serde_json::from_str(&text).context("reading docs/benchmarks.json")?;
-    record[step.name] =
-        json!({ "machine": place, "command": step.command(), "runs": runs, "figures": figures.json() });
+    record[name] = json!({ "machine": place, "command": command, "runs": runs, "figures": figures.json() });
     fs::write(&file, format!("{}\n", serde_json::to_string_pretty(&record)?))?;
     if figures.is_empty() {
         return Ok(());
     }
     let path = workspace.root().join("docs").join("BENCHMARKS.md");
     let page = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let section = page::section(step, place, runs, figures);
-    fs::write(&path, page::replace(&page, step.name, &section))?;
-    println!("written: docs/BENCHMARKS.md, {}", step.name);
+    let section = page::section(what, command, place, runs, figures);
+    fs::write(&path, page::replace(&page, name, &section))?;
+    println!("written: docs/BENCHMARKS.md, {name}");
     Ok(())
 }
 

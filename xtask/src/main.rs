@@ -89,12 +89,8 @@ enum Bench {
         #[arg(last = true)]
         rest: Vec<String>,
     },
-    /// The embedded store: writes, reads, size and time to open
-    Store {
-        /// How many users are kept, in millions
-        #[arg(long, default_value_t = 1)]
-        millions: u64,
-    },
+    /// What is kept: the real program and every engine; writes its sections of docs/BENCHMARKS.md
+    Store(bench::store::Options),
 }
 
 fn main() -> Result<()> {
@@ -130,12 +126,7 @@ fn measure(workspace: &Workspace, what: Bench) -> Result<()> {
             let packages = cores.into_iter().flat_map(|name| ["--package", name]);
             Run::cargo(workspace, ["bench"]).args(packages).arg("--").args(rest).done()
         }
-        Bench::Store { millions } => {
-            let bench =
-                ["run", "--release", "-p", "herenow-store", "--features", "testing", "--example", "measure"];
-            let place = workspace.target().join("bench-store");
-            Run::cargo(workspace, bench).arg("--").arg(place).arg(millions.to_string()).done()
-        }
+        Bench::Store(options) => bench::store::all(workspace, &options),
         Bench::Latency { rest } => {
             setup::nats_server(workspace)?;
             // The benchmark starts this program as a person would: two gateways and two coordinators.

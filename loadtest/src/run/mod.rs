@@ -7,7 +7,7 @@ mod graph;
 mod page;
 mod person;
 mod plan;
-mod processes;
+pub(crate) mod processes;
 mod referee;
 mod result;
 mod scenario;

@@ -41,7 +41,7 @@ impl Seen {
 
     /// Adds what is true now; a process that is gone has nothing.
     pub(crate) fn look(&mut self, pid: u32) {
-        self.rss_kib.push(resident(pid).unwrap_or(0));
+        self.rss_kib.push(memory(pid).unwrap_or(0));
         self.cpu_millis.push(processor(pid).unwrap_or_else(|| self.cpu_millis.last().copied().unwrap_or(0)));
     }
 
@@ -56,13 +56,15 @@ fn millis(value: u64) -> f64 {
     Duration::from_millis(value).as_secs_f64() * 1_000.0
 }
 
-fn resident(pid: u32) -> Option<u64> {
+/// KiB that a process has in memory.
+pub(crate) fn memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-fn processor(pid: u32) -> Option<u64> {
+/// Milliseconds of processor time of a process since it began.
+pub(crate) fn processor(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name, which may hold anything: state, then 10 numbers, then user and system time.
     let mut times = stat.rsplit_once(") ")?.1.split_ascii_whitespace().skip(11);

@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::figures::Figures;
-use super::suite::Step;
 
-/// A section as people read it.
-pub(super) fn section(step: &Step, place: &Value, runs: u16, figures: &Figures) -> String {
+/// A section as people read it: what was measured, by which command.
+pub(super) fn section(what: &str, command: &str, place: &Value, runs: u16, figures: &Figures) -> String {
     let word = |name: &str| place[name].as_str().map_or_else(|| place[name].to_string(), str::to_owned);
-    let times = if runs == 1 { "once".to_owned() } else { format!("{runs} times") };
+    let (times, head) = if runs == 1 {
+        ("once".to_owned(), "| figure | value |\n|---|---|\n")
+    } else {
+        (format!("{runs} times"), "| figure | median | from | to |\n|---|---|---|---|\n")
+    };
     let mut text = format!(
-        "## {}\n\n`{}`, {times}, on {} by commit {} ({} cores of {}, {} MiB, Linux {}, load average {} before it).\n\n\
-         | figure | median | from | to |\n|---|---|---|---|\n",
-        step.what,
-        step.command(),
+        "## {what}\n\n`{command}`, {times}, on {} by commit {} ({} cores of {}, {} MiB, Linux {}, load average {} \
+         before it).\n\n{head}",
         word("date"),
         word("commit"),
         word("cores"),
@@ -26,7 +27,11 @@ pub(super) fn section(step: &Step, place: &Value, runs: u16, figures: &Figures) 
     );
     for (name, median, lowest, highest) in figures.lines() {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "| {name} | {} | {} | {} |", plain(median), plain(lowest), plain(highest));
+        let _ = if runs == 1 {
+            writeln!(text, "| {name} | {} |", plain(median))
+        } else {
+            writeln!(text, "| {name} | {} | {} | {} |", plain(median), plain(lowest), plain(highest))
+        };
     }
     text
 }
@@ -85,6 +90,17 @@ mod tests {
              <!-- bench b -->\n## B\n<!-- end of bench b -->\n"
         );
         assert_eq!(replace(&again, "a", "## A again\n"), again);
+    }
+
+    #[test]
+    fn what_was_measured_once_has_one_value() {
+        let mut figures = Figures::default();
+        figures.add([("a".to_owned(), 2.0)].into());
+        let once = section("What", "do it", &Value::Null, 1, &figures);
+        assert!(once.starts_with("## What\n\n`do it`, once, ") && once.ends_with("| a | 2 |\n"), "{once}");
+        figures.add([("a".to_owned(), 3.0)].into());
+        let twice = section("What", "do it", &Value::Null, 2, &figures);
+        assert!(twice.ends_with("| a | 3 | 2 | 3 |\n"), "{twice}");
     }
 
     #[test]
