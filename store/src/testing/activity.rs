@@ -39,6 +39,18 @@ pub async fn the_same_entry_again_is_one(fresh: Fresh<'_>) {
     assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap(), [entry("ana", 5, 1)]);
 }
 
+/// A newer entry of an earlier time, and one of an owner whose clock is years ahead.
+pub async fn a_clock_that_went_back_loses_nothing(fresh: Fresh<'_>) {
+    let log = fresh.open().await;
+    let ahead = 30_000 * DAY_MS;
+    for (at_ms, n) in [(5 * DAY_MS, 1), (ahead, 2), (4 * DAY_MS, 3), (5 * DAY_MS, 4)] {
+        log.append_batch(vec![entry("ana", at_ms, n)]).await.unwrap();
+    }
+    let wanted = [(4 * DAY_MS, 3), (5 * DAY_MS, 1), (5 * DAY_MS, 4), (ahead, 2)];
+    let wanted = wanted.map(|(at_ms, n)| entry("ana", at_ms, n));
+    assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap(), wanted);
+}
+
 pub async fn a_span_has_its_first_moment_and_not_its_last(fresh: Fresh<'_>) {
     let log = fresh.open().await;
     let all: Vec<ActivityRecord> = (0..10).map(|day| entry("ana", day * DAY_MS, day)).collect();

@@ -115,6 +115,7 @@ macro_rules! status_store_suite {
             $fresh;
             what_is_written_is_read
             older_never_overwrites_newer
+            the_version_decides_and_no_clock_does
             the_same_again_changes_nothing
             a_batch_that_broke_off_is_whole_when_made_again
             what_was_written_survives_a_restart
@@ -145,6 +146,7 @@ macro_rules! activity_log_suite {
             $fresh;
             entries_come_in_the_order_of_time
             the_same_entry_again_is_one
+            a_clock_that_went_back_loses_nothing
             a_span_has_its_first_moment_and_not_its_last
             history_survives_a_restart
             a_long_history_comes_in_pages

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures::future::{FutureExt as _, join_all};
 use herenow_protocol::record::Record;
-use herenow_protocol::{Partition, UserKey};
+use herenow_protocol::{Partition, UserKey, WallTime};
 
 use super::{Opens, key, placement, record, user, version};
 use crate::{BATCH, KeyRange, PAGE, StatusStore, StoreError, Written};
@@ -62,6 +62,22 @@ pub async fn older_never_overwrites_newer(fresh: Fresh<'_>) {
     let both = [record("ben", version(2, 9)), record("ben", version(2, 8))];
     assert_eq!(put(&store, &both).await, Written { stored: 1, older: 1 });
     assert_eq!(get(&store, "ben").await, Some(record("ben", version(2, 9))));
+}
+
+/// An owner whose clock is behind, or ahead, of the one before it.
+pub async fn the_version_decides_and_no_clock_does(fresh: Fresh<'_>) {
+    let store = fresh.open().await;
+    let mut writes: Vec<Record> = (1..=4).map(|n| record("ana", version(1, n))).collect();
+    for (write, since) in writes.iter_mut().zip([1_700_000_000_000, 1, 32_503_680_000_000, 1_600_000_000_000])
+    {
+        write.seen.since = Some(WallTime::from_millis(since));
+        assert_eq!(put(&store, std::slice::from_ref(write)).await, Written { stored: 1, older: 0 });
+        assert_eq!(get(&store, "ana").await.as_ref(), Some(&*write));
+    }
+    for older in &writes[..3] {
+        assert_eq!(put(&store, std::slice::from_ref(older)).await, Written { stored: 0, older: 1 });
+    }
+    assert_eq!(get(&store, "ana").await, writes.pop());
 }
 
 pub async fn the_same_again_changes_nothing(fresh: Fresh<'_>) {

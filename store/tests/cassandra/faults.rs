@@ -66,7 +66,40 @@ async fn a_user_without_rights_is_named() {
         let grant = format!("GRANT {right} ON KEYSPACE {} TO weak", config.keyspace);
         session.query_unpaged(grant, ()).await.unwrap();
     }
-    Cassandra::open(&weak).await.unwrap().put_batch(vec![record("ana", version(1, 1))]).await.unwrap();
+    let store = Cassandra::open(&weak).await.unwrap();
+    store.put_batch(vec![record("ana", version(1, 1))]).await.unwrap();
+    // One that may only be read is named, and answers.
+    let revoke = format!("REVOKE MODIFY ON KEYSPACE {} FROM weak", config.keyspace);
+    session.query_unpaged(revoke, ()).await.unwrap();
+    let error = loop {
+        // A node remembers rights for a while.
+        match store.put_batch(vec![record("ana", version(1, 2))]).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.label(), "denied", "{error}");
+    assert!(store.get_many(vec![key("ana")]).await.unwrap()[0].is_some());
+}
+
+#[tokio::test]
+async fn a_row_that_nobody_can_read_is_named() {
+    let Some(server) = Server::shared() else { return };
+    let (config, session) = (server.config(), session(&server).await);
+    let store = Cassandra::open(&config).await.unwrap();
+    store.put_batch(vec![record("ana", version(1, 1)), record("ben", version(1, 1))]).await.unwrap();
+    let find = format!("SELECT bucket, user_key, epoch FROM {}.user_status", config.keyspace);
+    let rows = session.query_unpaged(find, ()).await.unwrap().into_rows_result().unwrap();
+    let rows: Vec<(i16, Vec<u8>, Vec<u8>)> = rows.rows().unwrap().map(Result::unwrap).collect();
+    let (bucket, user, epoch) = rows.into_iter().find(|(_, user, _)| *user == key("ana").to_bytes()).unwrap();
+    let spoil = format!(
+        "UPDATE {}.user_status SET body = 0x00 WHERE bucket = ? AND user_key = ? AND epoch = ?",
+        config.keyspace
+    );
+    session.query_unpaged(spoil, (bucket, user, epoch)).await.unwrap();
+    let error = store.get_many(vec![key("ana")]).await.unwrap_err();
+    assert_eq!(error.label(), "damaged", "{error}");
+    assert!(store.get_many(vec![key("ben")]).await.unwrap()[0].is_some(), "and of no other user");
 }
 
 #[tokio::test]

@@ -54,6 +54,73 @@ async fn a_user_without_rights_is_named() {
     assert_eq!(error.label(), "denied", "{error}");
 }
 
+/// The server says so itself; here a trigger says it.
+#[tokio::test]
+async fn a_full_disk_is_told_and_once_there_is_room_writing_goes_on() {
+    let Some(server) = Server::shared() else { return };
+    let config = server.config();
+    let log = Postgres::open(&config).await.unwrap();
+    log.append_batch(vec![entry("ana", 1, 1)]).await.unwrap();
+    let schema = &config.schema;
+    let client = server.client().await;
+    let full = format!(
+        "SET search_path TO {schema};
+        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON activity FOR EACH ROW WHEN (NEW.user_id = 'ben')
+            EXECUTE FUNCTION full_disk()"
+    );
+    client.batch_execute(&full).await.unwrap();
+    let both = vec![entry("ana", 2, 2), entry("ben", 2, 2)];
+    let error = log.append_batch(both.clone()).await.unwrap_err();
+    assert_eq!(error.label(), "unavailable");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap().len(), 1, "all of a batch or nothing");
+    client.batch_execute("DROP TRIGGER full_disk ON activity").await.unwrap();
+    log.append_batch(both).await.unwrap();
+    assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_may_only_be_read_says_so_and_answers_questions() {
+    let Some(server) = Server::start() else { return };
+    let config = server.config();
+    let log = Postgres::open(&config).await.unwrap();
+    log.append_batch(vec![entry("ana", 1, 1)]).await.unwrap();
+    let client = server.client().await;
+    let only_read = "ALTER DATABASE postgres SET default_transaction_read_only = ";
+    client.batch_execute(&format!("{only_read} on")).await.unwrap();
+    // As a standby that took over from the one that may be written.
+    drop(log);
+    let log = Postgres::open(&config).await.unwrap();
+    let error = log.append_batch(vec![entry("ana", 2, 2)]).await.unwrap_err();
+    assert_eq!(error.label(), "unavailable");
+    assert!(error.to_string().contains("read-only transaction"), "{error}");
+    assert_eq!(log.query(key("ana"), Span::ALL).await.unwrap().len(), 1);
+    let error = refused(&server.config()).await;
+    assert!(error.to_string().contains("read-only transaction"), "without tables: {error}");
+    client.batch_execute("BEGIN READ WRITE").await.unwrap();
+    client.batch_execute(&format!("{only_read} off; COMMIT")).await.unwrap();
+    drop(log);
+    let log = Postgres::open(&config).await.unwrap();
+    log.append_batch(vec![entry("ana", 2, 2)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_nobody_can_read_is_named() {
+    let Some(server) = Server::shared() else { return };
+    let config = server.config();
+    let log = Postgres::open(&config).await.unwrap();
+    log.append_batch(vec![entry("ana", 1, 1), entry("ben", 1, 1)]).await.unwrap();
+    let schema = &config.schema;
+    let spoil = format!("UPDATE {schema}.activity SET to_status = 'nonsense' WHERE user_id = 'ana'");
+    server.client().await.batch_execute(&spoil).await.unwrap();
+    let error = log.query(key("ana"), Span::ALL).await.unwrap_err();
+    assert_eq!(error.label(), "damaged", "{error}");
+    assert_eq!(log.query(key("ben"), Span::ALL).await.unwrap().len(), 1, "and of no other user");
+}
+
 #[tokio::test]
 async fn a_newer_schema_and_the_tables_of_others_are_left_alone() {
     let Some(server) = Server::shared() else { return };

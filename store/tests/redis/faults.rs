@@ -113,6 +113,36 @@ async fn a_write_that_broke_off_leaves_nothing_old() {
     assert_eq!(get(&cached, "ana").await, Some(record("ana", version(1, 2))));
 }
 
+#[tokio::test]
+async fn a_server_that_is_full_or_may_only_be_read_gives_nothing_old() {
+    // A replica of nobody answers reads, and refuses writes, as one does whose master is gone.
+    let replica = ["--replicaof", "127.0.0.1", "1"];
+    for (arguments, mend) in [
+        (
+            ["--maxmemory", "1", "--maxmemory-policy", "noeviction", "--protected-mode", "no"].as_slice(),
+            "full",
+        ),
+        (&replica, "replica"),
+    ] {
+        let Some(server) = Redis::start(arguments).await else { return };
+        let store = Arc::new(MemoryStore::new(100));
+        let cached = Cached::open(&server.config(), Arc::clone(&store) as _).await.unwrap();
+        for n in 1..4 {
+            cached.put_batch(vec![record("ana", version(1, n))]).await.unwrap();
+            assert_eq!(get(&cached, "ana").await, Some(record("ana", version(1, n))), "{mend}");
+        }
+        assert!(cached.counts().errors > 0 && cached.counts().owed > 0, "{mend}: {:?}", cached.counts());
+        let () = match mend {
+            "full" => server.ask(&[b"CONFIG", b"SET", b"maxmemory", b"0"]).await,
+            _ => server.ask(&[b"REPLICAOF", b"NO", b"ONE"]).await,
+        };
+        until("the cache is told", || cached.counts().owed == 0).await;
+        cached.put_batch(vec![record("ana", version(1, 9))]).await.unwrap();
+        assert_eq!(get(&cached, "ana").await, Some(record("ana", version(1, 9))));
+        assert!(cached.counts().written > 0, "{mend}: it is used again");
+    }
+}
+
 async fn refused(config: &RedisConfig) -> StoreError {
     Cached::open(config, Arc::new(MemoryStore::new(1))).await.unwrap_err()
 }
