@@ -28,8 +28,8 @@ pub struct Config {
     /// How often coordinators hear from the gateway. Default 200 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub beat_interval: Duration,
-    /// How often a beat also carries what the sessions of each partition come to, so that an owner finds a set that
-    /// went wrong although no message was lost. Default 10 s; zero: with every beat.
+    /// How often the sessions of each partition are summed up in a beat, so that an owner finds a set that went wrong
+    /// although no message was lost; a few partitions in each beat. Default 10 s; zero: all in every beat.
     #[serde(with = "herenow_protocol::duration")]
     pub digest_interval: Duration,
     /// How long session changes wait for others after a report was just sent. The first after a silence of this

@@ -11,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use crate::interest::Statement;
 use crate::io::{BusEvent, Grants, Viewer};
 use crate::request::{Due, Pending};
+use crate::rounds::Rounds;
 use crate::session::Session;
 use crate::slots::Slots;
 use crate::uplink::Uplink;
@@ -109,7 +110,7 @@ pub struct Gateway {
     /// Until then owners have time to answer, before watchers are told that nothing is certain.
     pub(crate) patient_until: MonoTime,
     beat_due: MonoTime,
-    digest_due: MonoTime,
+    digests: Rounds,
     check_due: MonoTime,
 }
 
@@ -142,7 +143,7 @@ impl Gateway {
             late_until: MonoTime::default(),
             patient_until: MonoTime::default(),
             beat_due: now.mono,
-            digest_due: now.mono,
+            digests: Rounds::new(now.mono),
             check_due: now.mono,
         }
     }
@@ -211,17 +212,13 @@ impl Gateway {
 
     pub(crate) fn beat(&mut self, now: MonoTime, out: &mut Vec<Output>) {
         self.beat_due = now.after(self.config.beat_interval);
-        let digests = now >= self.digest_due;
-        if digests {
-            self.digest_due = now.after(self.config.digest_interval);
-        }
+        let all = usize::from(self.placement.partitions());
+        let digests = self.digests.next(now, self.config.digest_interval, all);
         self.flush_interest(out);
         let views = &self.views;
-        let beat = self.uplink.beat(|partition| epoch_of(views, partition), digests);
+        let beat = self.uplink.beat(|partition| epoch_of(views, partition), &digests);
         out.push(Output::Beat(GatewayBeat { left: self.left, interests: self.interest_beats(), ..beat }));
-        if digests {
-            self.audit(now, out);
-        }
+        self.audit(&digests, now, out);
     }
 
     /// Whether another session would be taken.

@@ -1,5 +1,7 @@
 //! What a gateway states of its watchers (R10, level 2) to owners that ask for it, and what it believes (R15).
 
+use std::ops::Range;
+
 use herenow_protocol::message::{
     Advance, Advanced, Audit, Audited, Delta, Interest, InterestBeat, InterestBody, Up, UsersDigest,
 };
@@ -189,8 +191,8 @@ impl Gateway {
     }
 
     /// R15: shows owners some of what is believed, other users each time.
-    pub(crate) fn audit(&mut self, now: MonoTime, out: &mut Vec<Output>) {
-        for partition in self.placement.all() {
+    pub(crate) fn audit(&mut self, turn: &Range<usize>, now: MonoTime, out: &mut Vec<Output>) {
+        for partition in self.placement.all().skip(turn.start).take(turn.len()) {
             let Some(view) = self.views.get(partition.index()) else { continue };
             if !view.is_certain(now, &self.config) || self.watch.is_empty(partition) {
                 continue;

@@ -21,6 +21,7 @@ mod owners;
 mod pace;
 mod repairs;
 mod request;
+mod rounds;
 mod session;
 mod slots;
 mod uplink;

@@ -1,6 +1,7 @@
 //! What a gateway tells the owners of its sessions (R3, R4): numbered reports, and all of it again when asked.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use herenow_protocol::message::{
     Ended, Ending, GatewayBeat, Report, SessionChange, SessionRecord, SessionsDigest, StreamBeat, Sync, Up,
@@ -167,14 +168,18 @@ impl Uplink {
         }
     }
 
-    /// R4: how far each stream is; with `digests`, what its sessions come to there (R15).
-    pub(crate) fn beat(&self, epoch_seen: impl Fn(Partition) -> Epoch, digests: bool) -> GatewayBeat {
+    /// R4: how far each stream is; in the partitions of `digests`, what its sessions come to there (R15).
+    pub(crate) fn beat(
+        &self,
+        epoch_seen: impl Fn(Partition) -> Epoch,
+        digests: &Range<usize>,
+    ) -> GatewayBeat {
         let spoken = self.streams.iter().filter(|(_, stream)| stream.seq > 0);
         let beat = |(p, stream): (&Partition, &Stream)| StreamBeat {
             partition: *p,
             seq: stream.seq,
             epoch_seen: epoch_seen(*p),
-            digest: if digests { stream.digest() } else { None },
+            digest: if digests.contains(&p.index()) { stream.digest() } else { None },
         };
         GatewayBeat {
             origin: self.origin.clone(),

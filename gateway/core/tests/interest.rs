@@ -205,7 +205,7 @@ fn what_it_believes_is_audited_in_turns_and_pulled_where_it_differs() {
     world.open(0, "ana");
     world.watched(0, 1, &users);
     world.out.clear();
-    world.advance_ms(1_900);
+    world.advance_ms(2_100);
     let audits: Vec<Audit> = world
         .out
         .drain(..)
