@@ -104,9 +104,9 @@ async fn sync(bus: &LocalBus, inbox: &mut Subscription, partition: Partition) ->
     loop {
         let message =
             tokio::time::timeout(PATIENCE, inbox.next()).await.expect("in time").expect("a message");
-        let epoch_for = |told| match told {
-            ToGateway::Resync { partition: asked, epoch, .. } if asked == partition => Some(epoch),
-            _ => None,
+        let epoch_for = |told| {
+            let ToGateway::Resync { partition: asked, epoch, .. } = told else { return None };
+            (asked == partition).then_some(epoch)
         };
         if let Some(epoch) = read(&message).into_iter().find_map(epoch_for) {
             answer(bus, partition, epoch);
@@ -181,9 +181,9 @@ async fn what_one_gateway_asks_at_once_is_answered_at_once() {
     let owner = subject::owner(&ProcessId::new("one").unwrap());
     bus.publish(&owner, Bytes::from(asked.take().unwrap())).unwrap();
     let message = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("in time").unwrap();
-    let answered = read(&message).into_iter().filter_map(|told| match told {
-        ToGateway::Snapshot(snapshot) => Some((snapshot.partition.0, snapshot.request, snapshot.last)),
-        _ => None,
+    let answered = read(&message).into_iter().filter_map(|told| {
+        let ToGateway::Snapshot(snapshot) = told else { return None };
+        Some((snapshot.partition.0, snapshot.request, snapshot.last))
     });
     assert_eq!(answered.collect::<Vec<_>>(), [0, 1, 2, 3].map(|n| (n, u64::from(n), true)));
     server.drain().await;
