@@ -8,7 +8,7 @@ use std::time::Duration;
 use herenow_archiver::Archive;
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
 use herenow_coordinator_server::{CoordinatorServer, Discard, Keep, Setup, Status, TransitionSink};
-use herenow_gateway_server::{GatewayServer, Parts, StartError as GatewayError, Violations};
+use herenow_gateway_server::{Directory, GatewayServer, Parts, StartError as GatewayError, Violations};
 use herenow_protocol::{Incarnation, Placement};
 use herenow_store::StatusStore;
 use prometheus_client::metrics::info::Info;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::admin::Readiness;
 use crate::config::{BusKind, Config, LoadError, Role};
+use crate::directory::{FromStore, Known};
 use crate::history::{History, Kept};
 use crate::store::Stores;
 
@@ -37,6 +38,8 @@ pub struct Wiring {
     pub site: Option<axum::Router>,
     /// Where the history goes; `None`: nowhere.
     pub history: Option<History>,
+    /// Who users are, and their history, as gateways tell administrators; `None`: nobody knows.
+    pub people: Option<Arc<dyn Known>>,
     /// The bus as one over NATS, where it is: the stream of the history is on the same servers.
     pub nats: Option<NatsBus>,
 }
@@ -64,6 +67,7 @@ impl Wiring {
             store: None,
             site: None,
             history: None,
+            people: None,
             nats: None,
         }
     }
@@ -88,18 +92,16 @@ impl Wiring {
     /// # Errors
     /// One cannot be opened; the key is named, and what to do.
     pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
-        let decides = config.plays(Role::Coordinator);
-        if !decides && !config.plays(Role::Archiver) {
-            return Ok(self);
-        }
-        let Stores { status, targets } = crate::store::open(config).await?;
-        if decides {
+        let Stores { status, targets, people } = crate::store::open(config).await?;
+        self.people = people;
+        if config.plays(Role::Coordinator) {
             self.store = status;
             if self.store.is_none() {
                 tracing::warn!("claims and last seen are not kept over a restart: see [store]");
             }
         }
-        if config.activity.keep {
+        let keeps = config.plays(Role::Coordinator) || config.plays(Role::Archiver);
+        if config.activity.keep && keeps {
             let archive = Archive::new(config.placement()?, targets);
             self.history = Some(match &self.nats {
                 Some(bus) => History::over(bus, archive, config),
@@ -175,7 +177,7 @@ impl Embedded {
         let placement = config.placement()?;
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
-        let Wiring { bus, epochs, sink, store, site, history, .. } = wiring;
+        let Wiring { bus, epochs, sink, store, site, history, people, .. } = wiring;
         let history = history.map(|history| history.start(&config, &mut registry));
         let sink = history.as_ref().and_then(Kept::sink).unwrap_or(sink);
         let coordinator = if config.plays(Role::Coordinator) {
@@ -189,7 +191,11 @@ impl Embedded {
             let process = config.process()?;
             let bus = Arc::clone(&bus);
             let placement = placement.clone();
-            let parts = Parts { process, placement, bus, registry: &mut registry, violations, extra: site };
+            let directory = people.map(|people| {
+                Arc::new(FromStore::new(people, placement.clone(), &mut registry)) as Arc<dyn Directory>
+            });
+            let registry = &mut registry;
+            let parts = Parts { process, placement, bus, registry, violations, extra: site, directory };
             let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
             // A bus that is away does not keep the gateway from its clients.
             let _ = tokio::time::timeout(LISTENING, gateway.listening()).await;

@@ -9,13 +9,16 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod demo;
+mod directory;
 mod embedded;
 mod history;
+mod import;
 mod serve;
 mod shutdown;
 mod store;
 pub mod telemetry;
 pub mod token;
 
+pub use directory::Known;
 pub use embedded::{Embedded, Probe, StartError, Wiring};
 pub use history::History;

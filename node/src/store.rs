@@ -6,16 +6,17 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use herenow_archiver::Target;
 use herenow_protocol::record::Record;
-use herenow_protocol::{Placement, UserId, UserKey, Version, WallTime};
+use herenow_protocol::{Placement, Status, UserId, UserKey, Version, WallTime};
 use herenow_store::{
-    ActivityLog, ActivityRecord, Cassandra, CassandraConfig, Embedded, KeyRange, Page, People, Postgres,
-    PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
+    ActivityLog, ActivityRecord, Analytics, Cassandra, CassandraConfig, Embedded, HourOnline, KeyRange, Page,
+    People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{BusKind, Config, LoadError, Role, StoreKind};
+use crate::directory::Known;
 
 /// How long the start waits for a server. Presence does not need it.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -29,12 +30,31 @@ pub(crate) struct Stores {
     pub(crate) status: Option<Arc<dyn StatusStore>>,
     /// The history's places.
     pub(crate) targets: Vec<Target>,
+    /// Who users are.
+    pub(crate) people: Option<Arc<dyn Known>>,
 }
 
-/// Opens the store, and PostgreSQL where the history goes there.
+/// Opens what the roles of the process need.
 pub(crate) async fn open(config: &Config) -> Result<Stores, LoadError> {
-    let placement = config.placement()?;
     let mut stores = Stores::default();
+    if config.plays(Role::Coordinator) || config.plays(Role::Archiver) {
+        open_status(config, &mut stores).await?;
+    }
+    // Where there is a cluster, only archivers write the history, and coordinators have nothing to do with people.
+    let writes = config.cluster.bus == BusKind::Local || config.plays(Role::Archiver);
+    let needed = writes || config.plays(Role::Gateway);
+    if let Some(people) = config.people.as_ref().filter(|_| needed) {
+        let store = Arc::new(postgres(people.clone()).await?);
+        stores.people = Some(store.clone());
+        if writes {
+            stores.targets.push(Target { name: "postgres", log: store.clone(), people: Some(store) });
+        }
+    }
+    Ok(stores)
+}
+
+async fn open_status(config: &Config, stores: &mut Stores) -> Result<(), LoadError> {
+    let placement = config.placement()?;
     match (config.store.kind, &config.store.path) {
         (StoreKind::Embedded, Some(path)) => {
             let opened = Embedded::open(path, &placement).await;
@@ -49,13 +69,7 @@ pub(crate) async fn open(config: &Config) -> Result<Stores, LoadError> {
         }
         (StoreKind::Memory | StoreKind::Embedded, _) => {}
     }
-    // Where there is a cluster, only archivers write there.
-    let writes = config.cluster.bus == BusKind::Local || config.plays(Role::Archiver);
-    if let Some(people) = config.people.as_ref().filter(|_| writes) {
-        let store = Arc::new(postgres(people.clone()).await?);
-        stores.targets.push(Target { name: "postgres", log: store.clone(), people: Some(store) });
-    }
-    Ok(stores)
+    Ok(())
 }
 
 async fn cassandra(config: CassandraConfig, placement: Placement) -> Result<Awaited<Cassandra>, LoadError> {
@@ -189,6 +203,36 @@ impl People for Awaited<Postgres> {
 
     fn forget<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Result<(), StoreError>> {
         async move { self.store()?.forget(user).await }.boxed()
+    }
+}
+
+impl Analytics for Awaited<Postgres> {
+    fn statuses_at(&self, at: WallTime) -> BoxFuture<'_, Result<Vec<(Status, u64)>, StoreError>> {
+        async move { self.store()?.statuses_at(at).await }.boxed()
+    }
+
+    fn who_was_there(
+        &self,
+        at: WallTime,
+        after: Option<UserId>,
+    ) -> BoxFuture<'_, Result<Vec<(UserId, Status)>, StoreError>> {
+        async move { self.store()?.who_was_there(at, after).await }.boxed()
+    }
+
+    fn online_per_hour(&self, span: Span) -> BoxFuture<'_, Result<Vec<HourOnline>, StoreError>> {
+        async move { self.store()?.online_per_hour(span).await }.boxed()
+    }
+
+    fn time_online(
+        &self,
+        key: UserKey,
+        span: Span,
+    ) -> BoxFuture<'_, Result<Vec<(WallTime, Duration)>, StoreError>> {
+        async move { self.store()?.time_online(key, span).await }.boxed()
+    }
+
+    fn transitions_per_minute(&self, span: Span) -> BoxFuture<'_, Result<Vec<(WallTime, u64)>, StoreError>> {
+        async move { self.store()?.transitions_per_minute(span).await }.boxed()
     }
 }
 

@@ -189,7 +189,7 @@ pub enum ErrorCode {
     BodyTooBig,
     /// A request whose body did not arrive in time.
     RequestTimeout,
-    /// The partition's owner did not answer in time; try again.
+    /// The partition's owner, or the database of people, did not answer in time; try again.
     Unavailable,
     /// The gateway holds as many sessions as it may; try again later, or elsewhere.
     Overloaded,

@@ -26,4 +26,6 @@ mod wire;
 
 pub use config::Config;
 pub use metrics::Violations;
+pub use rest::analytics::{Answered, Asked, Counts, Day, Hour, Minute, Was};
+pub use rest::directory::{Directory, Person, Refused};
 pub use server::{GatewayServer, Parts, StartError};

@@ -1,7 +1,9 @@
 //! What backends and people ask over HTTP. Handlers may run on any thread: they check, put one question to their
 //! shard, and answer.
 
+pub(crate) mod analytics;
 mod answer;
+pub(crate) mod directory;
 mod request;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::calls::{Answer, Call, Question, status_set};
 use crate::clock::Clock;
 use crate::handshake::Refusal;
 use answer::{document, json, refuse};
+use directory::Directory;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub(crate) struct Api {
     pub(crate) body_timeout: Duration,
     /// For the shard; longer than the core's own patience.
     pub(crate) answer_timeout: Duration,
+    /// Who users are, where anybody knows.
+    pub(crate) directory: Option<Arc<dyn Directory>>,
 }
 
 type Outcome = Result<Response, Refusal>;
@@ -46,6 +51,12 @@ pub(crate) fn router(api: Api, extra: Option<Router>) -> Router {
             .route("/status", post(set_status))
             .route("/status/{user_id}", get(get_status).delete(erase))
             .route("/statuses", post(get_statuses))
+            .route("/users/{user_id}", get(directory::get_user).put(directory::put_user))
+            .route("/analytics/statuses", get(analytics::statuses))
+            .route("/analytics/who-was-online", get(analytics::who_was_online))
+            .route("/analytics/online-per-hour", get(analytics::online_per_hour))
+            .route("/analytics/time-online", get(analytics::time_online))
+            .route("/analytics/transitions-per-minute", get(analytics::transitions_per_minute))
     };
     let router = calls()
         .nest("/v1", calls())
@@ -76,7 +87,12 @@ async fn erase(State(api): State<Api>, user: UserPath, request: Request) -> Outc
     if !verified.scopes.admin {
         return Err(forbidden("erasing needs the scope presence:admin"));
     }
-    claim(&api, user_id(user)?, ClaimCommand::Erase).await
+    let user = user_id(user)?;
+    let answer = claim(&api, user.clone(), ClaimCommand::Erase).await?;
+    if let Some(directory) = &api.directory {
+        directory.forget(user).await.map_err(refusal)?;
+    }
+    Ok(answer)
 }
 
 async fn claim(api: &Api, user: UserId, command: ClaimCommand) -> Outcome {

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbox::Begun;
 use crate::metrics::{Metrics, Violations};
+use crate::rest::directory::Directory;
 use crate::rest::{self, Api};
 use crate::shard::{Common, Shard};
 use crate::{backend, calls, inbox, listener, tls};
@@ -67,6 +68,8 @@ pub struct Parts<'a> {
     pub violations: Violations,
     /// More routes on the public port, such as a demo page. Must have no fallback of its own.
     pub extra: Option<Router>,
+    /// Who users are, and their history, for administrators. Default: none.
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// A running gateway server. Dropping it stops it at once; see [`GatewayServer::drain`] for the orderly end.
@@ -117,6 +120,7 @@ impl GatewayServer {
                 socket,
                 tls: tls.clone(),
                 extra: parts.extra.clone(),
+                directory: parts.directory.clone(),
             };
             shards.push(start.spawn()?);
         }
@@ -169,6 +173,7 @@ struct Start {
     socket: std::net::TcpListener,
     tls: Option<Arc<ServerConfig>>,
     extra: Option<Router>,
+    directory: Option<Arc<dyn Directory>>,
 }
 
 impl Start {
@@ -227,6 +232,7 @@ impl Start {
             clock: self.common.clock,
             body_timeout: config.timeouts.body,
             answer_timeout: config.core.request_timeout + ANSWER_SLACK,
+            directory: self.directory,
         };
         let router = rest::router(api, self.extra);
         let listener = tokio::net::TcpListener::from_std(self.socket)?;

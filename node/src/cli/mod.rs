@@ -4,6 +4,7 @@ mod config;
 mod dev;
 mod serve;
 mod token;
+mod users;
 
 use clap::{Parser, Subcommand};
 
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Serve),
     /// Make a token for a user or a backend
     Token(token::Token),
+    /// Write who users are into PostgreSQL
+    Users(users::UsersCommand),
     /// Show or check the configuration
     Config(config::ConfigCommand),
 }
@@ -56,6 +59,7 @@ impl Cli {
             Command::Dev(dev) => dev.run(),
             Command::Serve(serve) => serve.run(),
             Command::Token(token) => token.run(),
+            Command::Users(users) => users.run(),
             Command::Config(config) => config.run(),
         };
         match done {

@@ -60,7 +60,15 @@ pub async fn delete(address: SocketAddr, path: &str, token: Option<&str>) -> Ans
 }
 
 pub async fn post(address: SocketAddr, path: &str, token: Option<&str>, body: &str) -> Answer {
-    let (head, length) = (head("POST", path, token), body.len());
+    with_body("POST", address, path, token, body).await
+}
+
+pub async fn put(address: SocketAddr, path: &str, token: Option<&str>, body: &str) -> Answer {
+    with_body("PUT", address, path, token, body).await
+}
+
+async fn with_body(method: &str, address: SocketAddr, path: &str, token: Option<&str>, body: &str) -> Answer {
+    let (head, length) = (head(method, path, token), body.len());
     let request = format!("{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
     exchange(address, request.as_bytes()).await.expect("an answer")
 }

@@ -76,6 +76,7 @@ fn a_wrong_setting_is_named_at_the_start() {
             registry: &mut registry,
             violations: Default::default(),
             extra: None,
+            directory: None,
         };
         herenow_gateway_server::GatewayServer::start(config, parts).unwrap_err().to_string()
     };

@@ -7,6 +7,7 @@
 )]
 
 mod backend;
+mod directory;
 mod drain;
 mod frames;
 mod handshake;

@@ -112,8 +112,15 @@ fn without_an_owner_reads_are_unknown_and_writes_unavailable() {
 fn the_documents_describe_every_path_and_code() {
     let server = server();
     let openapi = request(&server, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n").json();
-    for path in ["/status", "/status/{userId}", "/statuses", "/openapi.json", "/asyncapi.json"] {
+    for path in
+        ["/status", "/status/{userId}", "/statuses", "/openapi.json", "/asyncapi.json", "/users/{userId}"]
+    {
         assert!(openapi["paths"][path].is_object(), "{path}");
+    }
+    let questions =
+        ["statuses", "who-was-online", "online-per-hour", "time-online", "transitions-per-minute"];
+    for path in questions.map(|question| format!("/analytics/{question}")) {
+        assert!(openapi["paths"][path.as_str()].is_object(), "{path}");
     }
     let codes = &openapi["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
     for code in herenow_protocol::code::ErrorCode::ALL {

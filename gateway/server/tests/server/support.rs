@@ -38,6 +38,13 @@ pub(crate) fn server() -> Server {
 }
 
 pub(crate) fn server_with(change: impl FnOnce(&mut Config)) -> Server {
+    server_knowing(None, change)
+}
+
+pub(crate) fn server_knowing(
+    directory: Option<Arc<dyn herenow_gateway_server::Directory>>,
+    change: impl FnOnce(&mut Config),
+) -> Server {
     let mut config = config();
     change(&mut config);
     let (bus, mut registry) = (LocalBus::new(), Registry::default());
@@ -48,6 +55,7 @@ pub(crate) fn server_with(change: impl FnOnce(&mut Config)) -> Server {
         registry: &mut registry,
         violations: Default::default(),
         extra: None,
+        directory,
     };
     let running = GatewayServer::start(config, parts).unwrap();
     Server { address: running.address(), bus, running, registry }
