@@ -8,9 +8,11 @@ use std::time::Duration;
 use herenow_archiver::Archive;
 use herenow_bus::{Bus, EpochStore, LocalBus, LocalEpochs, NatsBus, NatsConfig};
 use herenow_coordinator_server::{CoordinatorServer, Discard, Keep, Setup, Status, TransitionSink};
-use herenow_gateway_server::{Directory, GatewayServer, Parts, StartError as GatewayError, Violations};
+use herenow_gateway_server::{
+    Directory, GatewayServer, LastKnown, Parts, StartError as GatewayError, Violations,
+};
 use herenow_protocol::{Incarnation, Placement};
-use herenow_store::StatusStore;
+use herenow_store::{Cached, StatusStore};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -34,6 +36,10 @@ pub struct Wiring {
     pub sink: Box<dyn TransitionSink>,
     /// Where claims and last seen are kept; `None`: nowhere.
     pub store: Option<Arc<dyn StatusStore>>,
+    /// Where gateways read how users were while owners are not heard; `None`: nowhere, they are `unknown` then.
+    pub last_known: Option<Arc<dyn StatusStore>>,
+    /// The cache in front of these stores, for its metrics.
+    pub cache: Option<Cached>,
     /// What the gateway's listener serves beside the contract.
     pub site: Option<axum::Router>,
     /// Where the history goes; `None`: nowhere.
@@ -65,6 +71,8 @@ impl Wiring {
             epochs: Arc::new(LocalEpochs::new()),
             sink: Box::new(Discard),
             store: None,
+            last_known: None,
+            cache: None,
             site: None,
             history: None,
             people: None,
@@ -92,8 +100,8 @@ impl Wiring {
     /// # Errors
     /// One cannot be opened; the key is named, and what to do.
     pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
-        let Stores { status, targets, people } = crate::store::open(config).await?;
-        self.people = people;
+        let Stores { status, cache, targets, people } = crate::store::open(config).await?;
+        (self.people, self.cache, self.last_known) = (people, cache, status.clone());
         if config.plays(Role::Coordinator) {
             self.store = status;
             if self.store.is_none() {
@@ -177,7 +185,10 @@ impl Embedded {
         let placement = config.placement()?;
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
-        let Wiring { bus, epochs, sink, store, site, history, people, .. } = wiring;
+        let Wiring { bus, epochs, sink, store, last_known, cache, site, history, people, .. } = wiring;
+        if let Some(cache) = cache {
+            crate::kept::register(cache, &mut registry);
+        }
         let history = history.map(|history| history.start(&config, &mut registry));
         let sink = history.as_ref().and_then(Kept::sink).unwrap_or(sink);
         let coordinator = if config.plays(Role::Coordinator) {
@@ -194,8 +205,12 @@ impl Embedded {
             let directory = people.map(|people| {
                 Arc::new(FromStore::new(people, placement.clone(), &mut registry)) as Arc<dyn Directory>
             });
+            let last_known = last_known.map(|store| {
+                Arc::new(crate::kept::FromStore { store, placement: placement.clone() }) as Arc<dyn LastKnown>
+            });
             let registry = &mut registry;
-            let parts = Parts { process, placement, bus, registry, violations, extra: site, directory };
+            let extra = site;
+            let parts = Parts { process, placement, bus, registry, violations, extra, directory, last_known };
             let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
             // A bus that is away does not keep the gateway from its clients.
             let _ = tokio::time::timeout(LISTENING, gateway.listening()).await;

@@ -13,6 +13,7 @@ mod directory;
 mod embedded;
 mod history;
 mod import;
+mod kept;
 mod serve;
 mod shutdown;
 mod store;

@@ -8,8 +8,8 @@ use herenow_archiver::Target;
 use herenow_protocol::record::Record;
 use herenow_protocol::{Placement, Status, UserId, UserKey, Version, WallTime};
 use herenow_store::{
-    ActivityLog, ActivityRecord, Analytics, Cassandra, CassandraConfig, Embedded, HourOnline, KeyRange, Page,
-    People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
+    ActivityLog, ActivityRecord, Analytics, Cached, Cassandra, CassandraConfig, Embedded, HourOnline,
+    KeyRange, Page, People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -28,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Stores {
     /// Claims and last seen; none: nothing is kept.
     pub(crate) status: Option<Arc<dyn StatusStore>>,
+    /// The cache in front of it.
+    pub(crate) cache: Option<Cached>,
     /// The history's places.
     pub(crate) targets: Vec<Target>,
     /// Who users are.
@@ -37,8 +39,13 @@ pub(crate) struct Stores {
 /// Opens what the roles of the process need.
 pub(crate) async fn open(config: &Config) -> Result<Stores, LoadError> {
     let mut stores = Stores::default();
-    if config.plays(Role::Coordinator) || config.plays(Role::Archiver) {
-        open_status(config, &mut stores).await?;
+    open_status(config, &mut stores).await?;
+    let reads = config.plays(Role::Coordinator) || config.plays(Role::Gateway);
+    if let (Some(redis), Some(store), true) = (&config.store.redis, &stores.status, reads) {
+        let opened = Cached::open(redis, Arc::clone(store)).await;
+        let cache = opened.map_err(|error| LoadError::new("store.redis", error.to_string()))?;
+        stores.status = Some(Arc::new(cache.clone()));
+        stores.cache = Some(cache);
     }
     // Where there is a cluster, only archivers write the history, and coordinators have nothing to do with people.
     let writes = config.cluster.bus == BusKind::Local || config.plays(Role::Archiver);
@@ -63,7 +70,8 @@ async fn open_status(config: &Config, stores: &mut Stores) -> Result<(), LoadErr
             stores.targets.push(Target { name: "embedded", log: Arc::new(store), people: None });
         }
         (StoreKind::Cassandra, _) => {
-            let store = Arc::new(cassandra(config.store.cassandra.clone(), placement).await?);
+            let writes = config.plays(Role::Coordinator) || config.plays(Role::Archiver);
+            let store = Arc::new(cassandra(config.store.cassandra.clone(), placement, writes).await?);
             stores.status = Some(store.clone());
             stores.targets.push(Target { name: "cassandra", log: store, people: None });
         }
@@ -72,10 +80,19 @@ async fn open_status(config: &Config, stores: &mut Stores) -> Result<(), LoadErr
     Ok(())
 }
 
-async fn cassandra(config: CassandraConfig, placement: Placement) -> Result<Awaited<Cassandra>, LoadError> {
+async fn cassandra(
+    config: CassandraConfig,
+    placement: Placement,
+    writes: bool,
+) -> Result<Awaited<Cassandra>, LoadError> {
     let open = move || {
         let (config, placement) = (config.clone(), placement.clone());
         async move {
+            if !writes {
+                let store = Cassandra::open_to_read(&config).await?;
+                store.check_for(&placement).await?;
+                return Ok(store);
+            }
             let store = Cassandra::open(&config).await?;
             store.claim_for(&placement).await?;
             Ok(store)
@@ -245,10 +262,11 @@ mod tests {
         let placement = || Placement::new(b"a secret of the cluster", 2);
         let nodes = vec!["127.0.0.1:1".to_owned()];
         let config = CassandraConfig { nodes, timeout: Duration::from_millis(200), ..Default::default() };
-        let store = cassandra(config.clone(), placement()).await.unwrap();
+        let store = cassandra(config.clone(), placement(), true).await.unwrap();
         let error = store.get_many(Vec::new()).await.unwrap_err();
         assert_eq!(error.label(), "unavailable", "{error}");
-        let error = cassandra(CassandraConfig { replication: 0, ..config }, placement()).await.err().unwrap();
+        let error =
+            cassandra(CassandraConfig { replication: 0, ..config }, placement(), true).await.err().unwrap();
         assert_eq!(error.key, "store.cassandra");
     }
 }

@@ -322,6 +322,9 @@ fn the_example_shows_the_defaults() {
     if let Some(gateway) = &mut all.gateway {
         gateway.tls = None;
     }
+    let redis = all.store.redis.take().unwrap();
+    let redis = herenow_store::RedisConfig { user: None, password_file: None, ..redis };
+    assert_eq!(redis, herenow_store::RedisConfig::default());
     let people = herenow_store::PostgresConfig { password_file: None, ..all.people.take().unwrap() };
     assert_eq!(people, herenow_store::PostgresConfig::default());
     assert_eq!(all, example);
@@ -332,6 +335,7 @@ fn the_example_shows_the_defaults() {
 fn the_example_names_every_key() {
     let mut config = read_only(EXAMPLE);
     config.node.name = Some("n".to_owned());
+    config.store.redis = Some(herenow_store::RedisConfig::default());
     config.people = Some(herenow_store::PostgresConfig::default());
     let printed: toml::Table = config.print().unwrap().parse().unwrap();
     let shown: toml::Table = example_with_all_defaults().parse().unwrap();

@@ -307,6 +307,43 @@ async fn over_nats_an_archiver_writes_the_history() {
     assert!(history(&store, "ana").await.is_empty());
 }
 
+#[tokio::test]
+async fn without_its_coordinator_a_gateway_tells_what_cassandra_has() {
+    let Some(server) = Server::shared() else { return };
+    let Some(redis) = servers::redis::Redis::start(&[]).await else { return };
+    let (nats, config) = (herenow_bus::testing::NatsServer::start().await, server.config());
+    let shared = [
+        ("HERENOW__CLUSTER__BUS", "nats"),
+        ("HERENOW__NATS__SERVERS", nats.url.as_str()),
+        ("HERENOW__STORE__REDIS__URL", &redis.config().url),
+    ];
+    let role = |role: &'static str| -> Vec<Setting<'_>> {
+        let own = [("HERENOW__NODE__NAME", role), ("HERENOW__NODE__ROLES", role)];
+        shared.into_iter().chain(own).chain(in_cassandra(&config, SUPERUSER)).collect()
+    };
+    let mut coordinator = Process::start(&role("coordinator")).await;
+    let gateway = Process::start(&role("gateway")).await;
+    gateway.certain("ben").await;
+    gateway.set(json!({"userId": "ben", "status": "dnd", "text": "thinking"})).await;
+    let ben = gateway.certain("ben").await;
+    coordinator.counts("herenow_store_records_written_total{outcome=\"stored\"}").await;
+    coordinator.counts("herenow_cache_written_total").await;
+    coordinator.kill();
+    let told = async {
+        loop {
+            let said = gateway.status("ben").await;
+            if said["asOf"].is_string() && said["status"] != "unknown" {
+                return said;
+            }
+        }
+    };
+    let said = tokio::time::timeout(PATIENCE, told).await.expect("what is kept, in time");
+    for what in ["status", "text", "lastUpdated", "version"] {
+        assert_eq!(said[what], ben[what], "{what}: {said}, before: {ben}");
+    }
+    gateway.counts("herenow_gateway_degraded_reads_total{result=\"store\"}").await;
+}
+
 #[test]
 fn a_history_needs_somewhere_to_be_kept_and_an_archiver_a_bus() {
     for (settings, key) in [
@@ -317,6 +354,8 @@ fn a_history_needs_somewhere_to_be_kept_and_an_archiver_a_bus() {
         (vec![("HERENOW__ACTIVITY__STREAM_BYTES", "1048575")], "activity.stream_bytes"),
         (vec![("HERENOW__ACTIVITY__STREAM_REPLICAS", "2")], "activity.stream_replicas"),
         (vec![("HERENOW__PEOPLE__CONNECTIONS", "0")], "people.connections"),
+        (vec![("HERENOW__STORE__REDIS__URL", "redis://127.0.0.1:1")], "store.redis"),
+        (vec![("HERENOW__GATEWAY__CAPS__KEPT_READS", "0")], "gateway.caps.kept_reads"),
     ] {
         let (code, said) = refused(&settings);
         assert_eq!(code, Some(78), "{said}");

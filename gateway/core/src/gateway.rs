@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::interest::Statement;
-use crate::io::{BusEvent, Grants, Viewer};
+use crate::io::{BusEvent, Viewer};
 use crate::request::{Due, Pending};
 use crate::rounds::Rounds;
 use crate::session::Session;
@@ -356,7 +356,7 @@ impl Gateway {
 
     /// The key under which somebody may ask for a user: its own, or that of nobody.
     pub(crate) fn key_for(&self, viewer: &Viewer, user: &UserId) -> UserKey {
-        if may_see(viewer, user) { self.placement.key(user) } else { self.placement.decoy(user) }
+        if viewer.may_see(user) { self.placement.key(user) } else { self.placement.decoy(user) }
     }
 
     /// When a partition was last known for certain.
@@ -367,14 +367,4 @@ impl Gateway {
 
 pub(crate) fn epoch_of(views: &[View], partition: Partition) -> Epoch {
     views.get(partition.index()).map_or(Epoch::NONE, |view| view.epoch)
-}
-
-/// Denied unless granted; oneself always.
-fn may_see(viewer: &Viewer, user: &UserId) -> bool {
-    viewer.user == *user
-        || match &viewer.grants {
-            Grants::Nobody => false,
-            Grants::Some(users) => users.contains(user),
-            Grants::Everybody => true,
-        }
 }

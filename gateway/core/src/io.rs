@@ -41,6 +41,19 @@ pub struct Viewer {
     pub grants: Grants,
 }
 
+impl Viewer {
+    /// Denied unless granted; oneself always.
+    #[must_use]
+    pub fn may_see(&self, user: &UserId) -> bool {
+        self.user == *user
+            || match &self.grants {
+                Grants::Nobody => false,
+                Grants::Some(users) => users.contains(user),
+                Grants::Everybody => true,
+            }
+    }
+}
+
 /// A session to open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opening {

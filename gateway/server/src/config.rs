@@ -106,11 +106,14 @@ pub struct Caps {
     pub sockets: usize,
     /// Most calls of backends that wait for the shard to take them. One more gets 503. Default 4,096.
     pub calls: usize,
+    /// Most requests at a time for which the store is read, because owners are not heard. The users of one more are
+    /// `unknown`. Default 64.
+    pub kept_reads: usize,
 }
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { handshakes: 2_000, sockets: 110_000, calls: 4_096 }
+        Self { handshakes: 2_000, sockets: 110_000, calls: 4_096, kept_reads: 64 }
     }
 }
 
@@ -151,6 +154,7 @@ impl Config {
             ("handshakes", self.caps.handshakes),
             ("sockets", self.caps.sockets),
             ("calls", self.caps.calls),
+            ("kept_reads", self.caps.kept_reads),
         ];
         if let Some((key, _)) = caps.iter().find(|(_, value)| !(1..=4_000_000).contains(value)) {
             return Err(format!("caps.{key}: must be from 1 to 4,000,000"));

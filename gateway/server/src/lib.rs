@@ -28,4 +28,5 @@ pub use config::Config;
 pub use metrics::Violations;
 pub use rest::analytics::{Answered, Asked, Counts, Day, Hour, Minute, Was};
 pub use rest::directory::{Directory, Person, Refused};
+pub use rest::kept::LastKnown;
 pub use server::{GatewayServer, Parts, StartError};

@@ -107,6 +107,33 @@ pub(crate) enum Broken {
     Half,
 }
 
+/// What became of a user that no owner answered for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Degraded {
+    /// Told as it is kept.
+    Store,
+    /// Nothing is kept of it that may be told.
+    Nothing,
+    /// The store failed, or was too slow.
+    Failed,
+    /// Too many asked the store.
+    Busy,
+    /// There is no store.
+    NoStore,
+}
+
+impl Degraded {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Nothing => "nothing",
+            Self::Failed => "failed",
+            Self::Busy => "busy",
+            Self::NoStore => "no_store",
+        }
+    }
+}
+
 /// The metrics of all shards of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -119,6 +146,7 @@ pub(crate) struct Metrics {
     request_errors: Family<Code, Counter>,
     handshakes: Family<Outcome, Counter>,
     broken_requests: Family<Outcome, Counter>,
+    degraded: Family<Outcome, Counter>,
     pub(crate) frames_in: Counter,
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
@@ -160,6 +188,8 @@ impl Metrics {
         registry.register("handshakes", "WebSocket handshakes, by result", self.handshakes.clone());
         let help = "Connections ended by what was no whole request, by what was wrong";
         registry.register("broken_requests", help, self.broken_requests.clone());
+        let help = "Users asked for over HTTP whose owner did not answer, by what they were answered from";
+        registry.register("degraded_reads", help, self.degraded.clone());
         registry.register("frames_in", "Text frames from clients", self.frames_in.clone());
         registry.register("frames_out", "Text frames to clients", self.frames_out.clone());
         let bytes = |registry: &mut Registry, name: &str, help: &str, metric: &Counter| {
@@ -200,6 +230,13 @@ impl Metrics {
             Broken::Half => "half",
         };
         self.broken_requests.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// Counts users that no owner answered for.
+    pub(crate) fn degraded(&self, result: Degraded, users: usize) {
+        if users > 0 {
+            self.degraded.get_or_create(&Outcome { result: result.word() }).inc_by(users as u64);
+        }
     }
 
     /// For ends that have no close code of ours: `lost`, `client`.

@@ -4,6 +4,7 @@
 pub(crate) mod analytics;
 mod answer;
 pub(crate) mod directory;
+pub(crate) mod kept;
 mod request;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::handshake::Refusal;
 use answer::{document, json, refuse};
 use directory::Directory;
+use kept::Memory;
 
 /// What handlers need. Cheap to clone.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub(crate) struct Api {
     pub(crate) answer_timeout: Duration,
     /// Who users are, where anybody knows.
     pub(crate) directory: Option<Arc<dyn Directory>>,
+    /// What is kept of users, for when owners are not heard.
+    pub(crate) memory: Memory,
 }
 
 type Outcome = Result<Response, Refusal>;
@@ -124,8 +128,8 @@ async fn get_status(State(api): State<Api>, user: UserPath, request: Request) ->
     if explain && !verified.scopes.admin {
         return Err(forbidden("explaining needs the scope presence:admin"));
     }
-    let question = Question::Users { viewer: verified.viewer, users: vec![user.clone()] };
-    let presence = api.users(question).await?.pop().ok_or_else(|| answer::refused(ErrorCode::Unavailable))?;
+    let users = api.users(verified.viewer, vec![user.clone()]).await;
+    let presence = users?.pop().ok_or_else(|| answer::refused(ErrorCode::Unavailable))?;
     if !explain {
         return Ok(json(&presence));
     }
@@ -140,7 +144,7 @@ async fn get_statuses(State(api): State<Api>, request: Request) -> Outcome {
     let verified = api.verified(&request)?;
     let body = api.body::<GetStatuses>(request).await?;
     let users = frame::check_users(&body.user_ids).map_err(refusal)?;
-    let statuses = api.users(Question::Users { viewer: verified.viewer, users }).await?;
+    let statuses = api.users(verified.viewer, users).await?;
     Ok(json(&Statuses { statuses }))
 }
 

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::inbox::Begun;
 use crate::metrics::{Metrics, Violations};
 use crate::rest::directory::Directory;
+use crate::rest::kept::{LastKnown, Memory};
 use crate::rest::{self, Api};
 use crate::shard::{Common, Shard};
 use crate::{backend, calls, inbox, listener, tls};
@@ -70,6 +71,8 @@ pub struct Parts<'a> {
     pub extra: Option<Router>,
     /// Who users are, and their history, for administrators. Default: none.
     pub directory: Option<Arc<dyn Directory>>,
+    /// What is kept of users, for when their owners are not heard. Default: none, they are `unknown` then.
+    pub last_known: Option<Arc<dyn LastKnown>>,
 }
 
 /// A running gateway server. Dropping it stops it at once; see [`GatewayServer::drain`] for the orderly end.
@@ -121,6 +124,7 @@ impl GatewayServer {
                 tls: tls.clone(),
                 extra: parts.extra.clone(),
                 directory: parts.directory.clone(),
+                last_known: parts.last_known.clone(),
             };
             shards.push(start.spawn()?);
         }
@@ -174,6 +178,7 @@ struct Start {
     tls: Option<Arc<ServerConfig>>,
     extra: Option<Router>,
     directory: Option<Arc<dyn Directory>>,
+    last_known: Option<Arc<dyn LastKnown>>,
 }
 
 impl Start {
@@ -226,7 +231,10 @@ impl Start {
         let config = &self.common.config;
         let (sender, receiver) = mpsc::channel(config.caps.calls);
         spawn_local(calls::run(Rc::clone(shard), receiver));
+        let (reads, wait) = (config.caps.kept_reads, config.core.request_timeout);
+        let memory = Memory::new(self.last_known, reads, wait, Arc::clone(&self.common.metrics));
         let api = Api {
+            memory,
             calls: sender,
             verifier: Arc::clone(&self.common.verifier),
             clock: self.common.clock,

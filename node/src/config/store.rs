@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use herenow_coordinator_server::KeepConfig;
-use herenow_store::CassandraConfig;
+use herenow_store::{CassandraConfig, RedisConfig};
 use serde::{Deserialize, Serialize};
 
 use super::check::ensure;
@@ -43,15 +43,20 @@ pub struct Store {
     pub timeout: Duration,
     /// Most users that wait to be written, each with its last value. Default 1,000,000.
     pub max_waiting: usize,
-    /// How to reach Cassandra; only with `kind = "cassandra"`. The same in every coordinator.
+    /// How to reach Cassandra; only with `kind = "cassandra"`. The same in every coordinator. A gateway reads there how users
+    /// were while their owners are not heard: for that it needs the right to select alone.
     pub cassandra: CassandraConfig,
+    /// A cache in Redis in front of the store, which coordinators and gateways share; not with `kind = "memory"`. Default:
+    /// none.
+    pub redis: Option<RedisConfig>,
 }
 
 impl Default for Store {
     fn default() -> Self {
         let KeepConfig { interval, load_timeout, timeout, max_waiting } = KeepConfig::default();
         let cassandra = CassandraConfig::default();
-        Self { kind: StoreKind::Memory, path: None, interval, load_timeout, timeout, max_waiting, cassandra }
+        let (kind, path, redis) = (StoreKind::Memory, None, None);
+        Self { kind, path, interval, load_timeout, timeout, max_waiting, cassandra, redis }
     }
 }
 
@@ -76,6 +81,11 @@ impl Config {
         } else {
             let unused = self.store.cassandra == CassandraConfig::default();
             ensure(unused, "store.cassandra", "is used only with store.kind = \"cassandra\"")?;
+        }
+        if let Some(redis) = &self.store.redis {
+            let behind = self.store.kind != StoreKind::Memory;
+            ensure(behind, "store.redis", "needs a store behind it: store.kind must not be \"memory\"")?;
+            redis.check().map_err(|error| LoadError::under("store.redis", &error.to_string()))?;
         }
         ensure(
             !embedded || self.store.path.is_some(),

@@ -14,3 +14,5 @@ mod support;
 pub mod cassandra;
 #[path = "../../../store/tests/postgres/server.rs"]
 pub mod postgres;
+#[path = "../../../store/tests/redis/server.rs"]
+pub mod redis;

@@ -1,5 +1,6 @@
 //! Bringing the tables to the schema that this program reads.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use scylla::client::session::Session;
@@ -62,19 +63,50 @@ pub(super) async fn run(server: &str, config: &CassandraConfig, session: &Sessio
     Ok(())
 }
 
+/// Finds tables of the schema that this program reads.
+pub(super) async fn find(
+    server: &str,
+    config: &CassandraConfig,
+    session: &Session,
+) -> Result<(), StoreError> {
+    let not_yet = || StoreError::Unavailable(format!("{server}: coordinators have not made the tables yet"));
+    if tables(server, &config.keyspace, session).await?.is_empty() {
+        return Err(not_yet());
+    }
+    session.use_keyspace(&config.keyspace, false).await.map_err(|error| failure::of(server, &error))?;
+    let (found, wanted) = (version(server, session).await?, CASSANDRA_SCHEMA);
+    match u32::try_from(found).unwrap_or(0).cmp(&wanted) {
+        Ordering::Less => Err(not_yet()),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => {
+            Err(StoreError::Schema { server: server.to_owned(), found: found.to_string(), wanted })
+        }
+    }
+}
+
 /// Marks the keyspace as of one cluster secret, or finds it marked as of another: under that no user would be found.
 pub(super) async fn claim_for(server: &str, mark: u64, session: &Session) -> Result<(), StoreError> {
-    let ours = format!("{SECRET}{mark:016x}");
+    if check_for(server, mark, session).await? {
+        return Ok(());
+    }
+    let claim = "INSERT INTO schema_version (name, version) VALUES (?, 1)";
+    let written = session.query_unpaged(claim, (ours(mark),)).await;
+    written.map(drop).map_err(|error| failure::of(server, &error))
+}
+
+fn ours(mark: u64) -> String {
+    format!("{SECRET}{mark:016x}")
+}
+
+/// Whether the keyspace is marked as of this cluster secret; an error where it is of another.
+pub(super) async fn check_for(server: &str, mark: u64, session: &Session) -> Result<bool, StoreError> {
     let ask = "SELECT name FROM schema_version";
     let names: Vec<(String,)> = super::rows(server, session.query_unpaged(ask, ()).await)?;
     let marks: Vec<String> =
         names.into_iter().map(|(name,)| name).filter(|name| name.starts_with(SECRET)).collect();
-    if marks.is_empty() {
-        let mark = "INSERT INTO schema_version (name, version) VALUES (?, 1)";
-        let written = session.query_unpaged(mark, (&ours,)).await;
-        return written.map(drop).map_err(|error| failure::of(server, &error));
-    }
-    if marks.iter().all(|mark| *mark == ours) { Ok(()) } else { Err(StoreError::OtherSecret(server.into())) }
+    let ours = ours(mark);
+    let same = marks.iter().all(|mark| *mark == ours);
+    if same { Ok(!marks.is_empty()) } else { Err(StoreError::OtherSecret(server.into())) }
 }
 
 async fn run_one(server: &str, session: &Session, statement: &str, wanted: bool) -> Result<(), StoreError> {

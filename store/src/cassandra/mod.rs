@@ -61,11 +61,24 @@ impl Cassandra {
     /// missing rights; [`StoreError::Schema`] for the tables of a newer program or of others;
     /// [`StoreError::Unavailable`] where no node answers.
     pub async fn open(config: &CassandraConfig) -> Result<Self, StoreError> {
+        Self::open_for(config, Purpose::ReadAndWrite).await
+    }
+
+    /// Connects to tables that are there, for reading: the right to select is enough. What is called on it that writes
+    /// may fail.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`StoreError::Unavailable`] also where the tables are not there yet.
+    pub async fn open_to_read(config: &CassandraConfig) -> Result<Self, StoreError> {
+        Self::open_for(config, Purpose::Read).await
+    }
+
+    async fn open_for(config: &CassandraConfig, purpose: Purpose) -> Result<Self, StoreError> {
         config.check()?;
         let name = config.name();
         // Several requests, each of which may take as long.
         let limit = config.timeout * 6;
-        match tokio::time::timeout(limit, connect(config, &name)).await {
+        match tokio::time::timeout(limit, connect(config, &name, purpose)).await {
             Ok(opened) => opened,
             Err(_) => Err(StoreError::Unavailable(format!("{name}: no answer in {limit:?}"))),
         }
@@ -79,6 +92,14 @@ impl Cassandra {
         migrate::claim_for(&self.inner.name, placement.mark(), &self.inner.session).await
     }
 
+    /// Finds out whether the keyspace is of another cluster secret than that of `placement`, without taking it.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherSecret`] where it is; [`StoreError::Unavailable`].
+    pub async fn check_for(&self, placement: &Placement) -> Result<(), StoreError> {
+        migrate::check_for(&self.inner.name, placement.mark(), &self.inner.session).await.map(drop)
+    }
+
     fn failed(&self, error: &ExecutionError) -> StoreError {
         failure::of(&self.inner.name, error)
     }
@@ -89,7 +110,14 @@ impl Cassandra {
     }
 }
 
-async fn connect(config: &CassandraConfig, name: &str) -> Result<Cassandra, StoreError> {
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    ReadAndWrite,
+}
+
+async fn connect(config: &CassandraConfig, name: &str, purpose: Purpose) -> Result<Cassandra, StoreError> {
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)
         .connection_timeout(config.timeout)
@@ -101,7 +129,10 @@ async fn connect(config: &CassandraConfig, name: &str) -> Result<Cassandra, Stor
         builder = builder.tls_context(Some(tls.client().await?));
     }
     let session = builder.build().await.map_err(|error| failure::of(name, &error))?;
-    migrate::run(name, config, &session).await?;
+    match purpose {
+        Purpose::Read => migrate::find(name, config, &session).await?,
+        Purpose::ReadAndWrite => migrate::run(name, config, &session).await?,
+    }
     let inner = Inner {
         status: status::Statements::prepare(name, &session).await?,
         activity: activity::Statements::prepare(name, &session).await?,

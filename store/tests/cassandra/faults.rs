@@ -61,6 +61,13 @@ async fn a_user_without_rights_is_named() {
     };
     let error = refused(&weak).await;
     assert_eq!(error.label(), "denied", "{error}");
+    // Who only reads needs no more than that.
+    let select = format!("GRANT SELECT ON KEYSPACE {} TO weak", config.keyspace);
+    session.query_unpaged(select, ()).await.unwrap();
+    let reader = Cassandra::open_to_read(&weak).await.unwrap();
+    assert_eq!(reader.get_many(vec![key("ana")]).await.unwrap(), [None]);
+    let error = reader.put_batch(vec![record("ana", version(1, 1))]).await.unwrap_err();
+    assert_eq!(error.label(), "denied", "{error}");
     // Rights on the tables alone are enough once they are there.
     for right in ["SELECT", "MODIFY"] {
         let grant = format!("GRANT {right} ON KEYSPACE {} TO weak", config.keyspace);
@@ -100,6 +107,26 @@ async fn a_row_that_nobody_can_read_is_named() {
     let error = store.get_many(vec![key("ana")]).await.unwrap_err();
     assert_eq!(error.label(), "damaged", "{error}");
     assert!(store.get_many(vec![key("ben")]).await.unwrap()[0].is_some(), "and of no other user");
+}
+
+#[tokio::test]
+async fn who_only_reads_makes_nothing_and_takes_nothing() {
+    let Some(server) = Server::shared() else { return };
+    let config = server.config();
+    let error = Cassandra::open_to_read(&config).await.unwrap_err();
+    assert_eq!(error.label(), "unavailable", "no tables yet: {error}");
+    let writer = Cassandra::open(&config).await.unwrap();
+    let reader = Cassandra::open_to_read(&config).await.unwrap();
+    let (ours, others) = (Placement::new(b"one secret", 4), Placement::new(b"another secret", 4));
+    reader.check_for(&others).await.unwrap();
+    writer.claim_for(&ours).await.unwrap();
+    reader.check_for(&ours).await.unwrap();
+    assert_eq!(reader.check_for(&others).await.unwrap_err().label(), "other_secret");
+    let sessions = session(&server).await;
+    let newer =
+        format!("INSERT INTO {}.schema_version (name, version) VALUES ('herenow', 99)", config.keyspace);
+    sessions.query_unpaged(newer, ()).await.unwrap();
+    assert_eq!(Cassandra::open_to_read(&config).await.unwrap_err().label(), "schema");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Reading requests, and asking the shard.
 
 use axum::extract::Request;
+use herenow_gateway_core::Viewer;
 use herenow_protocol::code::ErrorCode;
-use herenow_protocol::{Presence, limit};
+use herenow_protocol::{Presence, UserId, limit};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::kept::Visible;
 use super::{Api, answer, refusal};
 use crate::auth::{AuthError, Verified};
 use crate::calls::{Answer, Call, Question};
@@ -59,9 +61,14 @@ impl Api {
         }
     }
 
-    pub(super) async fn users(&self, question: Question) -> Result<Vec<Presence>, Refusal> {
-        match self.ask(question).await? {
-            Answer::Users(users) => Ok(users),
+    /// How users are, or were.
+    pub(super) async fn users(&self, viewer: Viewer, users: Vec<UserId>) -> Result<Vec<Presence>, Refusal> {
+        let visible = Visible::of(&viewer, &users);
+        match self.ask(Question::Users { viewer, users }).await? {
+            Answer::Users(mut users) => {
+                self.memory.fill_in(&mut users, &visible).await;
+                Ok(users)
+            }
             Answer::Claimed(_) | Answer::Explained(_) => Err(answer::refused(ErrorCode::Unavailable)),
         }
     }

@@ -50,7 +50,8 @@ impl Directory for Fake {
 
 fn knowing() -> (Server, Arc<Fake>) {
     let fake = Arc::new(Fake::default());
-    (server_knowing(Some(fake.clone()), |_| ()), fake)
+    let knows = Knows { directory: Some(fake.clone()), ..Knows::default() };
+    (server_knowing(knows, |_| ()), fake)
 }
 
 fn admin() -> String {

@@ -77,6 +77,7 @@ fn a_wrong_setting_is_named_at_the_start() {
             violations: Default::default(),
             extra: None,
             directory: None,
+            last_known: None,
         };
         herenow_gateway_server::GatewayServer::start(config, parts).unwrap_err().to_string()
     };

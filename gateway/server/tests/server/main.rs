@@ -11,6 +11,7 @@ mod directory;
 mod drain;
 mod frames;
 mod handshake;
+mod kept;
 mod library;
 mod owners;
 mod rest;

@@ -38,13 +38,17 @@ pub(crate) fn server() -> Server {
 }
 
 pub(crate) fn server_with(change: impl FnOnce(&mut Config)) -> Server {
-    server_knowing(None, change)
+    server_knowing(Knows::default(), change)
 }
 
-pub(crate) fn server_knowing(
-    directory: Option<Arc<dyn herenow_gateway_server::Directory>>,
-    change: impl FnOnce(&mut Config),
-) -> Server {
+/// What a server is told beside its settings.
+#[derive(Default)]
+pub(crate) struct Knows {
+    pub(crate) directory: Option<Arc<dyn herenow_gateway_server::Directory>>,
+    pub(crate) last_known: Option<Arc<dyn herenow_gateway_server::LastKnown>>,
+}
+
+pub(crate) fn server_knowing(knows: Knows, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = config();
     change(&mut config);
     let (bus, mut registry) = (LocalBus::new(), Registry::default());
@@ -55,7 +59,8 @@ pub(crate) fn server_knowing(
         registry: &mut registry,
         violations: Default::default(),
         extra: None,
-        directory,
+        directory: knows.directory,
+        last_known: knows.last_known,
     };
     let running = GatewayServer::start(config, parts).unwrap();
     Server { address: running.address(), bus, running, registry }
