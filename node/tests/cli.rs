@@ -29,12 +29,20 @@ fn help_teaches_a_stranger() {
     for (arguments, words) in [
         (
             &["--help"][..],
-            &["Who is here now?", "dev", "serve", "token", "config", "Examples:", "HERENOW__GATEWAY__LISTEN"]
-                [..],
+            &[
+                "Who is here now?",
+                "dev",
+                "serve",
+                "token",
+                "users",
+                "config",
+                "Examples:",
+                "HERENOW__GATEWAY__LISTEN",
+            ][..],
         ),
         (
             &["dev", "--help"],
-            &["--port", "--grace-period", "--heartbeat-timeout", "--scale-times", "Examples:"],
+            &["--port", "--data", "--grace-period", "--heartbeat-timeout", "--scale-times", "Examples:"],
         ),
         (&["serve", "--help"], &["--config", "--roles", "gateway", "coordinator", "SIGTERM", "78"]),
         (&["token", "--help"], &["--key-file", "--user", "--scope", "--watch", "--ttl", "presence:read"]),
@@ -134,7 +142,12 @@ struct Dev {
 
 impl Dev {
     fn start() -> Self {
-        let mut process = herenow().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
+        let mut process =
+            herenow().args(["dev", "--port", "0"]).args(more).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         let url = first.strip_prefix("Herenow is ready: http://").expect("the ready line").to_owned();
@@ -149,6 +162,24 @@ impl Dev {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// As the backend whose token was printed.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let token = self.welcome.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
+        self.exchange(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        ))
+    }
+
+    /// Ends it as Ctrl-C does.
+    fn interrupt(&mut self) -> Option<i32> {
+        let interrupt = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status().unwrap();
+        assert!(interrupt.success());
+        self.process.wait().unwrap().code()
     }
 
     fn get(&self, path: &str) -> String {
@@ -181,19 +212,32 @@ fn dev_serves_the_demo_and_ends_in_order() {
     assert!(token.contains(r#""expiresIn":3600"#), "{token}");
     let rebound = dev.exchange("GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     assert!(rebound.starts_with("HTTP/1.1 403"), "{rebound}");
-    let interrupt = Command::new("kill").args(["-INT", &dev.process.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
-    assert_eq!(dev.process.wait().unwrap().code(), Some(0));
+    assert_eq!(dev.interrupt(), Some(0));
+}
+
+#[test]
+fn dev_with_data_remembers() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let start = || Dev::start_with(&["--data", data.to_str().unwrap()]);
+    let mut dev = start();
+    let set = dev.ask("POST", "/status", r#"{"userId":"ben","status":"dnd","text":"thinking"}"#);
+    assert!(set.starts_with("HTTP/1.1 200"), "{set}");
+    assert_eq!(dev.interrupt(), Some(0));
+    let dev = start();
+    let said = dev.ask("GET", "/status/ben", "");
+    assert!(said.contains(r#""status":"dnd""#) && said.contains("thinking"), "{said}");
+    drop(dev);
+    std::fs::write(data.join("cluster-secret"), "of somebody else, and long enough for it").unwrap();
+    let other = herenow().args(["dev", "--port", "0", "--data", data.to_str().unwrap()]).output().unwrap();
+    assert_eq!(other.status.code(), Some(78));
+    assert!(err(&other).contains("store.path"), "{}", err(&other));
 }
 
 #[test]
 fn the_lines_that_dev_prints_work() {
     let dev = Dev::start();
     assert_eq!(dev.welcome.matches("curl -s").count(), 3, "{}", dev.welcome);
-    let token = dev.welcome.lines().find_map(|line| line.trim().strip_prefix("TOKEN=")).unwrap();
-    let answer = dev.exchange(&format!(
-        "GET /status/Ana HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n",
-        dev.address
-    ));
+    let answer = dev.ask("GET", "/status/Ana", "");
     assert!(answer.contains(r#""status":"offline""#), "{answer}");
 }

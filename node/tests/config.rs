@@ -355,3 +355,39 @@ fn missing(printed: &toml::Table, shown: &toml::Table, path: &str) -> Vec<String
     }
     all
 }
+
+/// What the compose file gives every process: the lines `KEY: value` of its environment.
+fn compose_environment() -> Vec<(String, String)> {
+    let text = include_str!("../../deploy/compose.yaml");
+    let line = |line: &str| {
+        let (key, value) = line.trim().split_once(": ")?;
+        key.starts_with("HERENOW__").then(|| (key.to_owned(), value.trim_matches('"').to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[test]
+fn each_role_of_the_compose_file_takes_its_settings() {
+    let secrets = tempfile::tempdir().unwrap();
+    for name in ["cluster-secret", "token-secret", "postgres-password"] {
+        std::fs::write(secrets.path().join(name), "0123456789abcdef0123456789abcdef\n").unwrap();
+    }
+    let mut env = compose_environment();
+    for (_, value) in &mut env {
+        *value = value.replace("/run/secrets", secrets.path().to_str().unwrap());
+    }
+    let load = |role: &str, env: Vec<(String, String)>| {
+        let flags = Vec::new();
+        let sources = Sources { file: None, env, flags };
+        let sources = sources.with_flag("node.roles", Some(role.to_owned()));
+        let config = sources.with_flag("node.name", Some(format!("{role}-1"))).load()?;
+        config.check_files().map(|()| config)
+    };
+    for role in ["gateway", "coordinator", "archiver"] {
+        let config = load(role, env.clone()).unwrap();
+        assert!(config.store.redis.is_some() && config.people.is_some() && config.activity.keep);
+        assert_eq!(config.store.kind, herenow::config::StoreKind::Cassandra);
+    }
+    env.push(("HERENOW__STORE__KINDD".to_owned(), "x".to_owned()));
+    assert!(load("gateway", env).is_err(), "a key that is wrong there would be found");
+}

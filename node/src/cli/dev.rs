@@ -1,6 +1,8 @@
 //! `herenow dev`.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
 use tokio::sync::Notify;
 
 use super::say;
-use crate::config::{Config, Log, Secret};
+use crate::config::{Config, Log, Secret, StoreKind};
 use crate::token::{Signer, Watch};
 use crate::{Embedded, Wiring, demo, shutdown};
 
@@ -28,8 +30,10 @@ Examples:
       On any free port; the address is in the line `Herenow is ready: ...`.
   herenow dev --scale-times 10
       Heartbeats, idleness and grace ten times faster, to see all of it without waiting.
+  herenow dev --data ./herenow-data
+      Statuses that were set, and when people were last seen, are there again after a restart.
 
-Everything runs in this one process and listens on this machine only. Keys are made anew at each start and kept
+Everything runs in this one process and listens on this machine only. Keys of tokens are made anew at each start and kept
 nowhere, so tokens of an earlier run are worth nothing. For anything that others use, see `herenow serve --help`.")]
 pub(super) struct Dev {
     /// The port to listen on, on 127.0.0.1; 0 takes any free one
@@ -47,6 +51,9 @@ pub(super) struct Dev {
     /// Run all of these times so many times faster
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=15))]
     scale_times: u32,
+    /// Keep claims and last seen in this directory, made where it is not there; else nothing is kept
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// What to log: error, warn, info, debug, or by module
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log: String,
@@ -67,7 +74,11 @@ impl Dev {
             Some(ISSUER.to_owned()),
             Some(AUDIENCE.to_owned()),
         )?);
-        let wiring = Wiring { site: Some(demo::router(Arc::clone(&signer))), ..Wiring::local() };
+        let site = Some(demo::router(Arc::clone(&signer)));
+        let mut wiring = Wiring { site, ..Wiring::local() };
+        if self.data.is_some() {
+            wiring = wiring.with_store(&config).await?;
+        }
         let node = Embedded::start(config, wiring).await?;
         node.ready().await;
         let address = node.address().context("the gateway has no address")?;
@@ -90,7 +101,14 @@ impl Dev {
         gateway.origins =
             ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{}", listen.port())).into();
         let mut config = Config { gateway: Some(gateway), ..Config::default() };
-        config.cluster.secret = Some(Secret::new(random_key()?));
+        config.cluster.secret = Some(Secret::new(match &self.data {
+            Some(data) => {
+                config.store.kind = StoreKind::Embedded;
+                config.store.path = Some(data.join("store"));
+                kept_secret(data).with_context(|| format!("--data: {} cannot be used", data.display()))?
+            }
+            None => random_key()?,
+        }));
         self.set_times(&mut config);
         config.check()?;
         Ok(config)
@@ -119,6 +137,22 @@ impl Dev {
 /// The address with a port that is free now: the page's origin must be known before the gateway listens.
 fn free(listen: SocketAddr) -> std::io::Result<SocketAddr> {
     TcpListener::bind(listen)?.local_addr()
+}
+
+/// The cluster secret of a directory, to which its store belongs.
+fn kept_secret(data: &Path) -> anyhow::Result<String> {
+    std::fs::create_dir_all(data)?;
+    let path = data.join("cluster-secret");
+    if let Ok(secret) = std::fs::read_to_string(&path) {
+        return Ok(secret.trim().to_owned());
+    }
+    let secret = random_key()?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&path)?.write_all(secret.as_bytes())?;
+    Ok(secret)
 }
 
 fn random_key() -> anyhow::Result<String> {
