@@ -46,6 +46,21 @@ pub async fn answers(port: u16) -> bool {
 pub fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
     assert!(sent.unwrap().success());
+    // A thread on another processor goes on until it is told.
+    while signal == "-STOP" && !is_stopped(child.id()) {
+        std::thread::yield_now();
+    }
+}
+
+/// Whether no thread of a process runs any more.
+fn is_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let states = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    // The state follows the name, which is in brackets.
+    states.into_iter().all(|stat| {
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        matches!(state, Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 /// Certificates for 127.0.0.1, in a directory: `ca.pem`, `cert.pem`, `key.pem`.
