@@ -29,7 +29,7 @@ struct Step {
     arguments: &'static [&'static str],
 }
 
-/// All together it takes less than 25 minutes.
+/// All together it is meant to take less than 25 minutes; it was run step by step only.
 const STEPS: [Step; 5] = [
     Step {
         name: "store-backends",
