@@ -103,7 +103,7 @@ const MORE: &[Rule] = &[
         // Not never: what is lost while all start would be missed for good, and there would be no calm before the fault.
         edits: &[edit(
             "gateway/core/src/view.rs",
-            "now.mono.since(since) >= config.tail_patience",
+            "now.mono.since(since) >= tail",
             "now.mono.since(since) >= std::time::Duration::from_secs(5)",
         )],
     },
