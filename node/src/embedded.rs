@@ -48,6 +48,8 @@ pub struct Wiring {
     pub people: Option<Arc<dyn Known>>,
     /// The bus as one over NATS, where it is: the stream of the history is on the same servers.
     pub nats: Option<NatsBus>,
+    /// A gateway of one shard runs on the thread that starts it, which must be in a `LocalSet`. Default: false.
+    pub on_this_thread: bool,
 }
 
 impl std::fmt::Debug for Wiring {
@@ -77,6 +79,7 @@ impl Wiring {
             history: None,
             people: None,
             nats: None,
+            on_this_thread: false,
         }
     }
 
@@ -185,7 +188,9 @@ impl Embedded {
         let placement = config.placement()?;
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
-        let Wiring { bus, epochs, sink, store, last_known, cache, site, history, people, .. } = wiring;
+        let Wiring {
+            bus, epochs, sink, store, last_known, cache, site, history, people, on_this_thread, ..
+        } = wiring;
         if let Some(cache) = cache {
             crate::kept::register(cache, &mut registry);
         }
@@ -210,7 +215,17 @@ impl Embedded {
             });
             let registry = &mut registry;
             let extra = site;
-            let parts = Parts { process, placement, bus, registry, violations, extra, directory, last_known };
+            let parts = Parts {
+                process,
+                placement,
+                bus,
+                registry,
+                violations,
+                extra,
+                directory,
+                last_known,
+                on_this_thread,
+            };
             let mut gateway = GatewayServer::start(config.gateway()?.clone(), parts)?;
             // A bus that is away does not keep the gateway from its clients.
             let _ = tokio::time::timeout(LISTENING, gateway.listening()).await;

@@ -20,10 +20,11 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let bell = Arc::new(Notify::new());
     let window = config.shutdown.window;
     let (listen, bus) = (config.admin.listen, config.cluster.bus);
-    let wiring = match bus {
+    let mut wiring = match bus {
         BusKind::Local => Wiring::local(),
         BusKind::Nats => Wiring::nats(&config.nats).await?,
     };
+    wiring.on_this_thread = config.is_one_gateway();
     let mut node = Embedded::start(config.clone(), wiring.with_store(&config).await?).await?;
     let probe = node.probe();
     let admin = Admin::new(node.registry(), move || probe.readiness(), Arc::clone(&bell));

@@ -13,6 +13,7 @@ pub struct Patience {
 impl Patience {
     /// So many times as long as answers take.
     const TIMES: u32 = 2;
+
     /// An answer came so long after the question.
     pub fn answered(&mut self, after: Duration) {
         self.mean = self.mean - self.mean / 8 + after / 8;
@@ -33,7 +34,7 @@ impl Patience {
     }
 
     fn wait(&self, least: Duration, most: u32) -> Duration {
-        (self.mean * Self::TIMES).clamp(least, least * most)
+        self.mean.saturating_mul(Self::TIMES).clamp(least, least.saturating_mul(most))
     }
 }
 

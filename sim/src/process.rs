@@ -363,8 +363,14 @@ impl World {
     fn send_up(&mut self, index: usize, up: Up) {
         self.oracle.reported(&up, self.now);
         self.note(|| format!("g{index} sends {up:?}"));
-        let partition = up.partition();
-        self.ask_owner(Node::Gateway(index), &Packet::Up(up), partition);
+        let (node, partition) = (Node::Gateway(index), up.partition());
+        let gateway = &self.gateways[index];
+        let now = gateway.now(self.now).mono;
+        let owner = gateway.core.as_ref().and_then(|core| core.addressee(&up, now)).and_then(index_of);
+        match owner {
+            Some(owner) => self.send(node, Node::Coordinator(owner), false, Packet::Up(up)),
+            None => self.ask_owner(node, &Packet::Up(up), partition),
+        }
     }
 
     /// Publishes on a partition's upward subject.

@@ -231,6 +231,8 @@ impl PartitionState {
         if user.sessions.len() >= config.max_sessions_per_user {
             user.drop_least();
         }
+        // Most people have one, and a list begins with room for four.
+        user.sessions.reserve_exact(1);
         user.sessions.push(Session { followed, ..session(origin, record, Lease::Live) });
     }
 

@@ -144,18 +144,18 @@ impl Sources {
     /// Takes all that is ready. Waits only while nothing is.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Input>) -> Poll<Option<Stop>> {
         let metrics = self.metrics.clone();
-        take(&mut self.coordinator_beats, cx, into, &metrics, "coordinator_beat", Input::Beat);
-        take(&mut self.gateway_beats, cx, into, &metrics, "gateway_beat", Input::GatewayBeat);
-        take(&mut self.own, cx, into, &metrics, "fenced", Input::Fenced);
+        take(&mut self.coordinator_beats, cx, into, &metrics, "coordinator_beat", BATCH, one(Input::Beat));
+        take(&mut self.gateway_beats, cx, into, &metrics, "gateway_beat", BATCH, one(Input::GatewayBeat));
+        take(&mut self.own, cx, into, &metrics, "fenced", BATCH, one(Input::Fenced));
         self.take_events(cx, into);
         self.take_answers(cx, into);
         self.take_kept(cx, into);
         while let Poll::Ready(Some((partition, outcome))) = self.subscribing.poll_next_unpin(cx) {
             self.subscribed(partition, outcome);
         }
-        take(&mut self.ups, cx, into, &metrics, "up", Input::Up);
+        take(&mut self.ups, cx, into, &metrics, "up", BATCH, one(Input::Up));
         // What gateways know goes before what they ask.
-        take_bundles(&mut self.asked, cx, into, &metrics, "asked", Input::Up);
+        take(&mut self.asked, cx, into, &metrics, "asked", BUNDLES, bundle(Input::Up));
         match self.poll_stop(cx) {
             Some(stop) => Poll::Ready(Some(stop)),
             None if into.is_empty() => Poll::Pending,
@@ -202,39 +202,42 @@ impl Sources {
     }
 }
 
-fn take<T: DeserializeOwned>(
+/// Takes what is ready, at most so many messages.
+fn take(
     from: &mut (impl Stream<Item = Message> + Unpin),
     cx: &mut Context<'_>,
     into: &mut Vec<Input>,
     metrics: &Metrics,
     kind: &'static str,
-    input: fn(T) -> Input,
+    most: usize,
+    read: impl Fn(&[u8], &mut Vec<Input>) -> Result<(), CodecError>,
 ) {
-    for _ in 0..BATCH {
+    for _ in 0..most {
         let Poll::Ready(Some(message)) = from.poll_next_unpin(cx) else { return };
         metrics.message(kind);
-        match codec::decode(&message.payload) {
-            Ok(read) => into.push(input(read)),
-            Err(error) => refuse(&message, error, metrics),
+        if let Err(error) = read(&message.payload, into) {
+            refuse(&message, error, metrics);
         }
     }
 }
 
-fn take_bundles<T: DeserializeOwned>(
-    from: &mut (impl Stream<Item = Message> + Unpin),
-    cx: &mut Context<'_>,
-    into: &mut Vec<Input>,
-    metrics: &Metrics,
-    kind: &'static str,
+/// Reads a message.
+fn one<T: DeserializeOwned>(
     input: fn(T) -> Input,
-) {
-    for _ in 0..BUNDLES {
-        let Poll::Ready(Some(message)) = from.poll_next_unpin(cx) else { return };
-        metrics.message(kind);
-        match codec::decode_bundle(&message.payload) {
-            Ok(read) => into.extend(read.into_iter().map(input)),
-            Err(error) => refuse(&message, error, metrics),
-        }
+) -> impl Fn(&[u8], &mut Vec<Input>) -> Result<(), CodecError> {
+    move |bytes, into| {
+        into.push(input(codec::decode(bytes)?));
+        Ok(())
+    }
+}
+
+/// Reads a bundle of messages.
+fn bundle<T: DeserializeOwned>(
+    input: fn(T) -> Input,
+) -> impl Fn(&[u8], &mut Vec<Input>) -> Result<(), CodecError> {
+    move |bytes, into| {
+        into.extend(codec::decode_bundle(bytes)?.into_iter().map(input));
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ impl Gateway {
     /// Notes for each watcher that a user changed.
     pub(crate) fn tell(&mut self, index: UserIndex, whom: Tell, now: Now, out: &mut Vec<Output>) {
         let Some(watched) = self.watch.get_mut(index).filter(|_| whom != Tell::Nobody) else { return };
-        watched.encoded = None;
+        watched.forget_encoded();
         let key = watched.key;
         let watchers = std::mem::take(&mut watched.watchers);
         for slot in &watchers {
@@ -165,15 +165,15 @@ impl Gateway {
             frame.push(',');
         }
         self.stats.deliveries += 1;
-        if shared && let Some(encoded) = &watched.encoded {
+        if shared && let Some(encoded) = watched.encoded() {
             frame.push_str(encoded);
             return;
         }
         let presence = self.presence_of(&watched.id, key, key == own, now);
         let text = encode(&self.noted(key, presence));
         frame.push_str(&text);
-        if shared && let Some(watched) = self.watch.get_mut(index) {
-            watched.encoded = Some(text.into_boxed_str());
+        if shared {
+            self.watch.keep_encoded(index, text);
         }
     }
 

@@ -193,6 +193,8 @@ impl Gateway {
         if now.mono >= self.scan_due {
             self.scan(now, out);
             self.uplink.prune(now.mono, &self.config);
+            self.watch.drop_encoded();
+            self.pending.shrink();
             self.scan_due = now.mono.after(self.scan_interval());
         }
         while let Some(due) = self.pending.pop_due(now.mono) {

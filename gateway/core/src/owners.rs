@@ -49,9 +49,16 @@ impl Gateway {
         view.owner.get_or_insert_with(|| from.clone()) != from
     }
 
-    /// Who owns a partition, as far as is known: whoever spoke first under the highest epoch seen, if it was heard of late.
+    /// Who alone is told, where a message is for one owner: what one turn asks of it then goes as one. None where the owner
+    /// is not known, and of reports, which whoever owns the partition next must not miss: these go by partition.
     #[must_use]
-    pub fn owner(&self, partition: Partition, now: MonoTime) -> Option<&CoordinatorId> {
+    pub fn addressee(&self, up: &Up, now: MonoTime) -> Option<&CoordinatorId> {
+        let asks = matches!(up, Up::Pull(_) | Up::Interest(_) | Up::Audit(_));
+        asks.then(|| self.owner(up.partition(), now)).flatten()
+    }
+
+    /// Who owns a partition, as far as is known: whoever spoke first under the highest epoch seen, if it was heard of late.
+    fn owner(&self, partition: Partition, now: MonoTime) -> Option<&CoordinatorId> {
         let view = self.views.get(partition.index()).filter(|view| view.is_heard(now, &self.config))?;
         view.owner.as_ref()
     }

@@ -133,10 +133,23 @@ pub(crate) struct Pending {
     dues: BTreeSet<(MonoTime, Due)>,
 }
 
+/// So much room is kept whatever happens.
+const SPARE: usize = 64;
+
 /// Numbers of one life; the seed chooses among twice as many lives.
 const NUMBERS: u64 = 1 << 32;
 
 impl Pending {
+    /// Gives back what a storm of questions took.
+    pub(crate) fn shrink(&mut self) {
+        if self.pulls.capacity() > 4 * self.pulls.len() + SPARE {
+            self.pulls.shrink_to(2 * self.pulls.len());
+        }
+        if self.requests.capacity() > 4 * self.requests.len() + SPARE {
+            self.requests.shrink_to(2 * self.requests.len());
+        }
+    }
+
     /// I7: numbers begin where the seed says, so that answers to an earlier life fit none of them.
     pub(crate) fn new(seed: u64) -> Self {
         Self { next: (seed >> 1) / NUMBERS * NUMBERS, ..Self::default() }

@@ -66,8 +66,8 @@ pub(crate) struct Watched {
     pub(crate) partition: Partition,
     pub(crate) watchers: Vec<Slot>,
     pub(crate) known: Option<Known>,
-    /// The public presence as JSON, made once for all watchers and dropped when it changes.
-    pub(crate) encoded: Option<Box<str>>,
+    /// The public presence as JSON, made once for all watchers; dropped when it changes, and soon after they were told.
+    encoded: Option<Box<str>>,
 }
 
 /// Who has to be told of a new value.
@@ -84,6 +84,15 @@ pub(crate) enum Tell {
 }
 
 impl Watched {
+    /// The public presence as JSON, if a watcher was told it of late.
+    pub(crate) fn encoded(&self) -> Option<&str> {
+        self.encoded.as_deref()
+    }
+
+    pub(crate) fn forget_encoded(&mut self) {
+        self.encoded = None;
+    }
+
     /// I1: takes a value if it is newer than what is known.
     pub(crate) fn learn(&mut self, mut new: Known, now: WallTime) -> Tell {
         let Some(old) = &self.known else {
@@ -126,6 +135,8 @@ fn keep_times(new: &mut Known, old: &Known, now: WallTime) {
 pub(crate) struct WatchIndex {
     users: Slab<Watched>,
     by_key: Vec<HashMap<UserKey, UserIndex>>,
+    /// Whose presence was made into JSON of late.
+    encoded: Vec<UserIndex>,
     /// Watches: pairs of session and user.
     pub(crate) edges: u64,
 }
@@ -133,7 +144,7 @@ pub(crate) struct WatchIndex {
 impl WatchIndex {
     pub(crate) fn new(partitions: u16) -> Self {
         let by_key = (0..partitions).map(|_| HashMap::new()).collect();
-        Self { users: Slab::new(), by_key, edges: 0 }
+        Self { users: Slab::new(), by_key, encoded: Vec::new(), edges: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -184,14 +195,40 @@ impl WatchIndex {
         let by_key = self.by_key.get_mut(partition.index())?;
         let users = &mut self.users;
         let fresh = || {
+            if users.len() == users.capacity() {
+                users.reserve_exact((users.len() / 8).max(64));
+            }
             let watched =
                 Watched { id: id.clone(), key, partition, watchers: Vec::new(), known: None, encoded: None };
             u32::try_from(users.insert(watched)).unwrap_or(u32::MAX)
         };
         let index = *by_key.entry(key).or_insert_with(fresh);
-        self.users.get_mut(index as usize)?.watchers.push(slot);
+        let watchers = &mut self.users.get_mut(index as usize)?.watchers;
+        if watchers.len() == watchers.capacity() {
+            // Doubling would leave a third of the bytes of all watches empty.
+            watchers.reserve_exact((watchers.len() / 4).max(2));
+        }
+        watchers.push(slot);
         self.edges += 1;
         Some(index)
+    }
+
+    /// Keeps the JSON of a presence for the other watchers, who are told at the same time or a little later.
+    pub(crate) fn keep_encoded(&mut self, index: UserIndex, text: String) {
+        let Some(watched) = self.users.get_mut(index as usize) else { return };
+        if watched.watchers.len() > 1 {
+            watched.encoded = Some(text.into_boxed_str());
+            self.encoded.push(index);
+        }
+    }
+
+    /// Drops what was kept for those who have been told by now.
+    pub(crate) fn drop_encoded(&mut self) {
+        for index in std::mem::take(&mut self.encoded) {
+            if let Some(watched) = self.users.get_mut(index as usize) {
+                watched.encoded = None;
+            }
+        }
     }
 
     /// Takes a watcher away; the user with its last watcher. Says which partition that left without any.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use herenow_bus::{Event, Message};
 use herenow_gateway_core::{BusEvent, Input};
 use herenow_protocol::{Now, Partition, subject};
@@ -89,14 +89,20 @@ pub(crate) async fn pump(
 ) {
     loop {
         match shard.common.bus.subscribe(subject, queue).await {
-            Ok(subscription) => {
+            Ok(mut messages) => {
                 // Nobody waits for it any more: then it is all the same.
                 let _ = begun.take().map(|begun| begun.send(()));
-                let mut batches = subscription.ready_chunks(BATCH);
-                while let Some(batch) = batches.next().await {
+                while let Some(first) = messages.next().await {
                     let now = shard.now();
-                    batch.iter().for_each(|message| take(shard, message, now));
-                    if batch.len() == BATCH {
+                    take(shard, &first, now);
+                    let mut taken = 1;
+                    while taken < BATCH
+                        && let Some(Some(next)) = messages.next().now_or_never()
+                    {
+                        take(shard, &next, now);
+                        taken += 1;
+                    }
+                    if taken == BATCH {
                         tokio::task::yield_now().await;
                     }
                 }

@@ -73,6 +73,9 @@ pub struct Parts<'a> {
     pub directory: Option<Arc<dyn Directory>>,
     /// What is kept of users, for when their owners are not heard. Default: none, they are `unknown` then.
     pub last_known: Option<Arc<dyn LastKnown>>,
+    /// Where there is one shard, it runs on the thread that starts it, which must be in a `LocalSet`: what the bus has read
+    /// is handled without waking another thread. False: each shard has a thread of its own.
+    pub on_this_thread: bool,
 }
 
 /// A running gateway server. Dropping it stops it at once; see [`GatewayServer::drain`] for the orderly end.
@@ -101,6 +104,7 @@ impl GatewayServer {
             Verifier::load(&config.auth).map_err(|why| StartError::Config(format!("auth.{why}")))?;
         let tls = config.tls.as_ref().map(tls::load).transpose().map_err(StartError::Config)?;
         let (listen, count) = (config.listen, config.shard_count());
+        let here = parts.on_this_thread && count == 1;
         let common = Common {
             clock: Clock::starting(),
             config: Arc::new(config),
@@ -126,7 +130,7 @@ impl GatewayServer {
                 directory: parts.directory.clone(),
                 last_known: parts.last_known.clone(),
             };
-            shards.push(start.spawn()?);
+            shards.push(if here { start.spawn_here() } else { start.spawn()? });
         }
         Ok(Self { address, shards })
     }
@@ -164,6 +168,21 @@ impl GatewayServer {
     }
 }
 
+/// A shard's ends of what its handle holds.
+struct Ends {
+    begin: Vec<Begun>,
+    drained: oneshot::Receiver<Duration>,
+    /// Dropped when it is over.
+    over: oneshot::Sender<()>,
+}
+
+fn ends() -> (Running, Ends) {
+    let (drain, drained) = oneshot::channel();
+    let (ended, over) = oneshot::channel();
+    let (begin, begun) = std::iter::repeat_with(oneshot::channel).take(SUBSCRIPTIONS).unzip();
+    (Running { drain: Some(drain), over, begun }, Ends { begin, drained, over: ended })
+}
+
 fn random() -> Result<u64, StartError> {
     getrandom::u64().map_err(|why| StartError::System(format!("no random number: {why}")))
 }
@@ -185,22 +204,26 @@ impl Start {
     fn spawn(self) -> Result<Running, StartError> {
         let system = |why: io::Error| StartError::System(format!("no thread for a shard: {why}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let (drain, drained) = oneshot::channel();
-        let (ended, over) = oneshot::channel();
-        let (begin, begun): (Vec<_>, Vec<_>) =
-            std::iter::repeat_with(oneshot::channel).take(SUBSCRIPTIONS).unzip();
         let name = format!("gateway-{}", self.origin.gateway.shard);
-        let run = move || {
-            let local = LocalSet::new();
-            let shard =
-                Shard::new(self.common.clone(), self.origin.clone(), self.placement.clone(), self.seed);
-            runtime.block_on(local.run_until(self.run(Rc::clone(&shard), begin, drained)));
-            shard.end();
-            drop(local);
-            drop(ended);
-        };
+        let (running, ends) = ends();
+        let run = move || runtime.block_on(self.live(ends));
         std::thread::Builder::new().name(name).spawn(run).map_err(system)?;
-        Ok(Running { drain: Some(drain), over, begun })
+        Ok(running)
+    }
+
+    fn spawn_here(self) -> Running {
+        let (running, ends) = ends();
+        drop(spawn_local(self.live(ends)));
+        running
+    }
+
+    async fn live(self, Ends { begin, drained, over }: Ends) {
+        let local = LocalSet::new();
+        let shard = Shard::new(self.common.clone(), self.origin.clone(), self.placement.clone(), self.seed);
+        local.run_until(self.run(Rc::clone(&shard), begin, drained)).await;
+        shard.end();
+        drop(local);
+        drop(over);
     }
 
     /// The life of a shard: all its tasks, until it is drained or the handle is dropped.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::tally::{Counts, End, Line, Phase, Spreads, Tick};
 use super::worker::Job;
+use crate::cluster::yielding;
 
 /// Lines of workers that wait to be read.
 const LINES: usize = 1_024;
@@ -35,7 +36,7 @@ impl Crew {
         let program = std::env::current_exe()?;
         let mut workers = Vec::new();
         for job in jobs {
-            let mut child = Command::new(&program)
+            let mut child = Command::from(yielding(&program))
                 .arg("worker")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

@@ -1,6 +1,7 @@
 //! `herenow serve`.
 
 use clap::Args;
+use tokio::task::LocalSet;
 
 use super::config::FileArg;
 use crate::config::{Role, Sources};
@@ -48,6 +49,10 @@ impl Serve {
             .load()?;
         config.check_files()?;
         crate::telemetry::start(&config.log)?;
+        if config.is_one_gateway() {
+            let thread = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return thread.block_on(LocalSet::new().run_until(crate::serve::serve(config)));
+        }
         super::runtime()?.block_on(crate::serve::serve(config))
     }
 }

@@ -189,6 +189,13 @@ impl Config {
         self.node.roles.contains(&role)
     }
 
+    /// Whether the process is a gateway of one shard and nothing else: then one thread is enough for all of it.
+    #[must_use]
+    pub fn is_one_gateway(&self) -> bool {
+        let shards = self.gateway.as_ref().map(herenow_gateway_server::Config::shard_count);
+        self.node.roles == [Role::Gateway] && shards == Some(1)
+    }
+
     /// The gateway's part.
     ///
     /// # Errors

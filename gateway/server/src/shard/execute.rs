@@ -21,8 +21,7 @@ impl Shard {
             Output::Ready(slot) => self.poke(slot, |row| row.ready = true),
             Output::Close(slot, code) => self.poke(slot, |row| row.close = Some(code)),
             Output::Verify { slot, id, token } => self.renew(slot, id, &token, now, out),
-            Output::Up(up @ (Up::Pull(_) | Up::Interest(_))) => self.bundle_up(up, now),
-            Output::Up(up) => self.send_up(&up),
+            Output::Up(up) => self.send_up(&up, now),
             Output::Beat(beat) => self.send(subject::GATEWAY_BEATS, &beat),
             Output::Fenced(coordinator, fenced) => self.send(&subject::coordinator(&coordinator), &fenced),
             Output::Subscribe(partition) => self.subscribe_down(partition),
@@ -47,20 +46,17 @@ impl Shard {
         self.core.borrow_mut().handle(input, now, out);
     }
 
-    fn send_up(&self, up: &Up) {
-        self.send(&subject::up(up.partition()), up);
-    }
-
     /// A session that watches a hundred users asks about as many partitions, and about only a few owners: what each is
-    /// asked in one turn goes as one. An owner that is not known is asked by partition, and whoever was asked in vain is
-    /// asked again.
-    fn bundle_up(&self, up: Up, now: Now) {
+    /// asked in one turn goes as one. Whoever was asked in vain is asked again.
+    fn send_up(&self, up: &Up, now: Now) {
         let core = self.core.borrow();
-        let Some(owner) = core.owner(up.partition(), now.mono) else { return self.send_up(&up) };
+        let Some(owner) = core.addressee(up, now.mono) else {
+            return self.send(&subject::up(up.partition()), up);
+        };
         let mut bundles = self.bundles.borrow_mut();
         let full = match bundles.get_mut(owner) {
-            Some(bundle) => bundle.add(&up),
-            None => bundles.entry(owner.clone()).or_default().add(&up),
+            Some(bundle) => bundle.add(up),
+            None => bundles.entry(owner.clone()).or_default().add(up),
         };
         match full {
             Ok(None) => {}

@@ -78,6 +78,7 @@ fn a_wrong_setting_is_named_at_the_start() {
             extra: None,
             directory: None,
             last_known: None,
+            on_this_thread: false,
         };
         herenow_gateway_server::GatewayServer::start(config, parts).unwrap_err().to_string()
     };

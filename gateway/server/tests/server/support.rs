@@ -61,6 +61,7 @@ pub(crate) fn server_knowing(knows: Knows, change: impl FnOnce(&mut Config)) -> 
         extra: None,
         directory: knows.directory,
         last_known: knows.last_known,
+        on_this_thread: false,
     };
     let running = GatewayServer::start(config, parts).unwrap();
     Server { address: running.address(), bus, running, registry }
