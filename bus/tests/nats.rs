@@ -255,9 +255,11 @@ async fn the_configuration_for_production_lets_each_role_do_its_work_and_no_more
     let gateway = as_user(&server, "gateway").await;
     let coordinator = as_user(&server, "coordinator").await;
     let node = as_user(&server, "node").await;
+    let owner = CoordinatorId::new("c1").unwrap();
 
     for (from, to, subject) in [
         (&gateway, &coordinator, subjects::up(Partition(3))),
+        (&gateway, &coordinator, subjects::owner(&owner)),
         (&gateway, &coordinator, subjects::GATEWAY_BEATS.to_owned()),
         (&gateway, &gateway, subjects::GATEWAY_BEATS.to_owned()),
         (&coordinator, &gateway, subjects::COORDINATOR_BEATS.to_owned()),
@@ -274,6 +276,7 @@ async fn the_configuration_for_production_lets_each_role_do_its_work_and_no_more
     );
     assert!(!passes(&gateway, &gateway, subjects::COORDINATOR_BEATS).await, "only coordinators beat as such");
     assert!(!passes(&coordinator, &coordinator, &subjects::up(Partition(5))).await, "only gateways report");
+    assert!(!passes(&coordinator, &coordinator, &subjects::owner(&owner)).await, "only gateways ask");
 
     for epochs in [coordinator.epochs(), node.epochs()] {
         while epochs.record(Partition(1), FIRST, "c1").await != Recorded::Yes {}

@@ -1,7 +1,9 @@
 //! The benchmark: builds for release, runs the suite on this machine, and writes what it found into docs/BENCHMARKS.md
 //! and into docs/benchmarks.json. It measures the service through its public protocol, by `herenow-loadtest`.
 
+mod crossing;
 mod figures;
+mod highest;
 mod machine;
 mod page;
 pub(crate) mod store;
@@ -75,6 +77,20 @@ fn run(workspace: &Workspace, step: &Step, runs: u16) -> Result<Figures> {
             for _ in 0..runs {
                 figures.add(figures::latency(&load(workspace, arguments, step.name)?)?);
             }
+        }
+        Kind::Highest(arguments, first) => {
+            let at = |rate: f64| {
+                let rate = rate.to_string();
+                load(workspace, &[arguments, &["--flips", &rate]].concat(), step.name)
+            };
+            figures.add(highest::find(first, at)?);
+        }
+        Kind::Crossing(arguments) => {
+            let with = |more: &[String]| {
+                let more: Vec<&str> = more.iter().map(String::as_str).collect();
+                load(workspace, &[arguments, &more].concat(), step.name)
+            };
+            figures.add(crossing::measure(with)?);
         }
         Kind::Load(arguments, read) => {
             for _ in 0..runs {

@@ -40,6 +40,10 @@ pub struct Config {
     /// this length does not wait. Default 10 ms; zero: none ever waits.
     #[serde(with = "herenow_protocol::duration")]
     pub flush_window: Duration,
+    /// How long it may become while a shard writes more than 20,000 frames of presence a second; not shorter than
+    /// `flush_window`. Default 100 ms.
+    #[serde(with = "herenow_protocol::duration")]
+    pub flush_window_max: Duration,
     /// How long a difference between a beat and a stream is put down to messages under way. Default 50 ms.
     #[serde(with = "herenow_protocol::duration")]
     pub tail_patience: Duration,
@@ -93,6 +97,7 @@ impl Default for Config {
             digest_interval: Duration::from_secs(10),
             report_window: Duration::from_millis(5),
             flush_window: Duration::from_millis(10),
+            flush_window_max: Duration::from_millis(100),
             tail_patience: Duration::from_millis(50),
             pull_timeout: Duration::from_millis(150),
             request_timeout: Duration::from_secs(1),
@@ -151,6 +156,9 @@ impl Config {
         longer("fresh_for", self.fresh_for, "stale_after", self.stale_after)?;
         longer("stale_after", self.stale_after, "beat_interval", self.beat_interval)?;
         longer("request_timeout", self.request_timeout, "pull_timeout", self.pull_timeout)?;
+        if self.flush_window_max < self.flush_window {
+            return Err("flush_window_max: must not be shorter than flush_window".to_owned());
+        }
         if self.max_outbox_bytes < 4_096 {
             return Err("max_outbox_bytes: must be at least 4096".to_owned());
         }

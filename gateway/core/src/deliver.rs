@@ -38,6 +38,7 @@ impl Gateway {
         watched.forget_encoded();
         let key = watched.key;
         let watchers = std::mem::take(&mut watched.watchers);
+        let window = self.window.length(&self.config);
         for slot in &watchers {
             let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
                 continue;
@@ -50,7 +51,7 @@ impl Gateway {
             if whom == Tell::First && session.open_requests > 0 {
                 continue;
             }
-            let due = session.flush_at(&self.config);
+            let due = session.flush_at(window);
             if due <= now.mono {
                 self.ready(*slot, out);
             } else if !session.flush_set {
@@ -124,10 +125,11 @@ impl Gateway {
 
     /// One frame of changes, once the window is over: each user as it is now, however often it changed.
     fn transmit_presence(&mut self, slot: Slot, now: Now, frame: &mut String) -> bool {
+        let window = self.window.length(&self.config);
         let Some(session) = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_deref_mut) else {
             return false;
         };
-        let due = session.flush_at(&self.config);
+        let due = session.flush_at(window);
         if session.dirty.is_empty() || due > now.mono && !session.is_flushed(now.mono) {
             if !session.dirty.is_empty() && !session.flush_set {
                 session.flush_set = true;

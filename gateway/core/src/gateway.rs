@@ -17,6 +17,7 @@ use crate::slots::Slots;
 use crate::uplink::Uplink;
 use crate::view::View;
 use crate::watch::WatchIndex;
+use crate::window::Window;
 use crate::{Config, Input, Output, Slot};
 
 /// Counts since the gateway began, and sizes now. Read by metrics.
@@ -112,6 +113,7 @@ pub struct Gateway {
     beat_due: MonoTime,
     digests: Rounds,
     check_due: MonoTime,
+    pub(crate) window: Window,
 }
 
 impl Gateway {
@@ -144,6 +146,7 @@ impl Gateway {
             patient_until: MonoTime::default(),
             beat_due: now.mono,
             digests: Rounds::new(now.mono),
+            window: Window::default(),
             check_due: now.mono,
         }
     }
@@ -195,6 +198,7 @@ impl Gateway {
             self.uplink.prune(now.mono, &self.config);
             self.watch.drop_encoded();
             self.pending.shrink();
+            self.window.measure(self.stats.presence_frames, now.mono, &self.config);
             self.scan_due = now.mono.after(self.scan_interval());
         }
         while let Some(due) = self.pending.pop_due(now.mono) {

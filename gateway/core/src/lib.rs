@@ -28,6 +28,7 @@ mod uplink;
 mod view;
 mod watch;
 mod watching;
+mod window;
 
 pub use config::Config;
 pub use gateway::{Gateway, Stats};

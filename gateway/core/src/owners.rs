@@ -49,12 +49,11 @@ impl Gateway {
         view.owner.get_or_insert_with(|| from.clone()) != from
     }
 
-    /// Who alone is told, where a message is for one owner: what one turn asks of it then goes as one. None where the owner
-    /// is not known, and of reports, which whoever owns the partition next must not miss: these go by partition.
+    /// Who alone is told, so that what one turn says to it goes as one message. None where the owner is not known: then it
+    /// goes by partition.
     #[must_use]
     pub fn addressee(&self, up: &Up, now: MonoTime) -> Option<&CoordinatorId> {
-        let asks = matches!(up, Up::Pull(_) | Up::Interest(_) | Up::Audit(_));
-        asks.then(|| self.owner(up.partition(), now)).flatten()
+        self.owner(up.partition(), now)
     }
 
     /// Who owns a partition, as far as is known: whoever spoke first under the highest epoch seen, if it was heard of late.

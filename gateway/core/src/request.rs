@@ -216,3 +216,17 @@ impl Pending {
         request.missing.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_storm_of_questions_took_is_given_back() {
+        let mut pending = Pending::default();
+        pending.pulls.reserve(10_000);
+        pending.requests.reserve(10_000);
+        pending.shrink();
+        assert!(pending.pulls.capacity() + pending.requests.capacity() <= 2 * SPARE);
+    }
+}

@@ -142,8 +142,8 @@ impl Session {
     }
 
     /// Whether presence may be sent now, or must wait for the end of the window.
-    pub(crate) fn flush_at(&self, config: &Config) -> MonoTime {
-        if self.flushed { self.flushed_at.after(config.flush_window) } else { MonoTime::default() }
+    pub(crate) fn flush_at(&self, window: Duration) -> MonoTime {
+        if self.flushed { self.flushed_at.after(window) } else { MonoTime::default() }
     }
 
     /// Whether it was told of changes in this turn.

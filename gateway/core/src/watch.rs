@@ -246,3 +246,44 @@ impl WatchIndex {
         self.is_empty(partition).then_some(partition)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(user: u64) -> UserKey {
+        UserKey::from_bytes(u128::from(user).to_be_bytes())
+    }
+
+    fn watching(watchers: u32) -> (WatchIndex, UserIndex) {
+        let mut index = WatchIndex::new(1);
+        let id = UserId::new("ana").unwrap();
+        let mut add = |slot| index.add(Partition(0), key(1), &id, Slot(slot)).unwrap();
+        let user = (0..watchers).map(&mut add).last().unwrap();
+        (index, user)
+    }
+
+    #[test]
+    fn the_text_of_a_presence_is_kept_for_other_watchers_and_not_for_long() {
+        let (mut index, user) = watching(2);
+        index.keep_encoded(user, "{}".to_owned());
+        assert_eq!(index.get(user).unwrap().encoded(), Some("{}"));
+        index.drop_encoded();
+        assert_eq!(index.get(user).unwrap().encoded(), None);
+        let (mut index, user) = watching(1);
+        index.keep_encoded(user, "{}".to_owned());
+        assert_eq!(index.get(user).unwrap().encoded(), None, "nobody else is told");
+    }
+
+    #[test]
+    fn lists_have_little_room_that_is_not_used() {
+        let (index, user) = watching(1_000);
+        assert!(index.get(user).unwrap().watchers.capacity() <= 1_250);
+        let mut index = WatchIndex::new(1);
+        for user in 0..10_000 {
+            let id = UserId::new(&format!("u{user}")).unwrap();
+            index.add(Partition(0), key(user), &id, Slot(0)).unwrap();
+        }
+        assert!(index.users.capacity() <= 11_250, "{}", index.users.capacity());
+    }
+}

@@ -11,9 +11,10 @@ pub(super) const MACHINE: Duration = Duration::from_secs(1);
 /// The shortest that NATS may be asked for a sign of life, or be given to connect.
 const NATS_LEAST: Duration = Duration::from_millis(100);
 /// No timers of presence: windows in which messages are gathered, and times that tokens and backends choose.
-const UNTOUCHED: [&str; 7] = [
+const UNTOUCHED: [&str; 8] = [
     "report_window",
     "flush_window",
+    "flush_window_max",
     "publish_window",
     "idle_after",
     "token_warning",

@@ -72,6 +72,12 @@ pub(crate) struct Arguments {
     /// Another number of people than the scenario's; rates are scaled with it
     #[arg(long)]
     sessions: Option<u32>,
+    /// Another rate of flips than the scenario's, a second
+    #[arg(long, value_parser = rate)]
+    flips: Option<f64>,
+    /// Nobody reads slowly, whatever the scenario says
+    #[arg(long)]
+    all_read: bool,
     /// Another seed than the scenario's
     #[arg(long)]
     seed: Option<u64>,
@@ -87,6 +93,11 @@ pub(crate) struct Arguments {
     /// No line for each second
     #[arg(long)]
     quiet: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= 0.0);
+    rate.ok_or_else(|| "a number of 0 and more is wanted".to_owned())
 }
 
 /// A result as a page.
@@ -153,6 +164,8 @@ impl Arguments {
         if let Some(sessions) = self.sessions {
             scenario.resize(sessions);
         }
+        scenario.rates.flips = self.flips.unwrap_or(scenario.rates.flips);
+        scenario.slow = scenario.slow.filter(|_| !self.all_read);
         scenario.seed = self.seed.unwrap_or(scenario.seed);
         scenario.check()?;
         let place = if self.spawn { self.start().await? } else { reach(&scenario).await? };

@@ -31,6 +31,8 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 /// The first and the longest wait before another attempt, of which a random share is waited.
 const BACKOFF: Duration = Duration::from_millis(500);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(20);
+/// Heartbeats are sent at multiples of this, a thousandth of the default interval.
+const BEAT_GRAIN: Moment = 20_000;
 /// Clocks of two processes and the granularity of their timers.
 const SLACK: Moment = 10_000;
 
@@ -310,7 +312,7 @@ impl World {
         }
         self.truth(user, device, Self::doing(idle), meant);
         let first = beat.mul_f64(self.chance.fraction());
-        self.schedule(now + micros(first), user, device, Task::Beat);
+        self.schedule_beat(now, first, user, device);
         if !slow {
             self.referee.open(user, now);
         }
@@ -340,8 +342,15 @@ impl World {
         if self.device(user, device).link == Link::Open {
             let idle = self.people[user as usize].idle;
             self.send(shared, user, device, wire::heartbeat(idle));
-            self.schedule(at + micros(self.beat), user, device, Task::Beat);
+            self.schedule_beat(at, self.beat, user, device);
         }
+    }
+
+    /// Heartbeats that are due within a few milliseconds go at once: nobody measures when they arrive, and a wake for each
+    /// costs more than sending it.
+    fn schedule_beat(&mut self, at: Moment, after: Duration, user: u32, device: u8) {
+        let at = (at + micros(after)).next_multiple_of(BEAT_GRAIN);
+        self.schedule(at, user, device, Task::Beat);
     }
 
     fn flip(&mut self, shared: &Shared, user: u32, meant: Moment) {

@@ -96,7 +96,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// What the referee does not let pass; 0 is clean.
-fn faults(result: &Value) -> f64 {
+pub(super) fn faults(result: &Value) -> f64 {
     f64::from(u32::try_from(result["faults"].as_array().map_or(1, Vec::len)).unwrap_or(u32::MAX))
 }
 
@@ -172,6 +172,79 @@ pub(super) fn deliveries(result: &Value) -> Result<One> {
         ("change to watcher max, ms", percentile("max")?),
         ("deliveries", told),
         ("processor time of the gateways for a million deliveries, s", spent * 1e3 / told.max(1.0)),
+        ("faults found by the referee", faults(result)),
+    ]))
+}
+
+/// From a change to its watchers, in 99 of 100, ms.
+pub(super) fn p99(result: &Value) -> Result<f64> {
+    Ok(number(result, "/measured/latency/p99")? / 1e3)
+}
+
+/// The processor time that the processes of a class took while it was measured, ms.
+fn spent(result: &Value, name: &str) -> Result<f64> {
+    let (_, time) = class(result, name)?;
+    let places = phase(result, "measure")?;
+    Ok(at(&time, places[places.len() - 1]) - at(&time, places[0]))
+}
+
+fn servers(result: &Value) -> Result<f64> {
+    ["gateway", "coordinator", "nats"].into_iter().map(|name| spent(result, name)).sum()
+}
+
+/// The processor time of all servers for a change, ms.
+pub(super) fn per_change(result: &Value) -> Result<f64> {
+    Ok(servers(result)? / number(result, "/measured/counts/changes")?.max(1.0))
+}
+
+/// What a rate cost that was kept up with; none: changes were late, or the referee was not content.
+pub(super) fn kept_up(result: &Value, most_ms: f64) -> Result<Option<One>> {
+    let p99 = p99(result)?;
+    if p99 > most_ms || faults(result) > 0.0 {
+        return Ok(None);
+    }
+    let told = number(result, "/measured/counts/deliveries")?;
+    let seconds = phase(result, "measure")?.len() as f64;
+    Ok(Some(one([
+        ("at it: change to watcher p99, ms", p99),
+        ("at it: deliveries a second", told / seconds),
+        (
+            "at it: processor time of all servers for a million deliveries, s",
+            servers(result)? * 1e3 / told.max(1.0),
+        ),
+    ])))
+}
+
+/// How soon changes arrive, and what each class of processes takes of the machine.
+pub(super) fn transitions(result: &Value) -> Result<One> {
+    let seconds = phase(result, "measure")?.len() as f64;
+    let counts = |name: &str| number(result, &format!("/measured/counts/{name}"));
+    let latency =
+        |name: &str| Ok::<f64, anyhow::Error>(number(result, &format!("/measured/latency/{name}"))? / 1e3);
+    let cores = |name: &str| Ok::<f64, anyhow::Error>(spent(result, name)? / 1e3 / seconds);
+    Ok(one([
+        ("changes a second", counts("changes")? / seconds),
+        ("deliveries a second", counts("deliveries")? / seconds),
+        ("changes told by a later one, a second", counts("conflated")? / seconds),
+        ("change to watcher p50, ms", latency("p50")?),
+        ("change to watcher p99, ms", latency("p99")?),
+        ("cores of the gateways", cores("gateway")?),
+        ("cores of the coordinators", cores("coordinator")?),
+        ("cores of the NATS server", cores("nats")?),
+        ("cores of the load itself", cores("load")?),
+        ("faults found by the referee", faults(result)),
+    ]))
+}
+
+/// How soon those are told who read, and what the gateways need for those who do not.
+pub(super) fn slow(result: &Value) -> Result<One> {
+    let (memory, _) = class(result, "gateway")?;
+    let places = phase(result, "measure")?;
+    let before = at(&memory, places[0]);
+    let most = places.iter().map(|place| at(&memory, *place)).fold(0.0, f64::max);
+    Ok(one([
+        ("change to watcher p99, ms", p99(result)?),
+        ("highest memory of the gateways by what they had before", most / before.max(1.0)),
         ("faults found by the referee", faults(result)),
     ]))
 }

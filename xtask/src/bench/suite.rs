@@ -29,12 +29,16 @@ pub(super) enum Kind {
     Latency(&'static [&'static str]),
     /// `herenow-loadtest run`, and what is read from its result.
     Load(&'static [&'static str], fn(&Value) -> Result<One>),
+    /// The same at higher and higher rates, from this one on; once, whatever `--runs` says.
+    Highest(&'static [&'static str], f64),
+    /// The same with more and more gateways; once.
+    Crossing(&'static [&'static str]),
 }
 
 const ONE: [&str; 6] = ["--spawn", "--gateways", "1", "--coordinators", "1", "--quiet"];
 
 /// With 3 runs each it takes less than half an hour.
-pub(super) const SUITE: [Step; 9] = [
+pub(super) const SUITE: [Step; 16] = [
     Step { name: "counts", what: "Instructions and allocations of the hot paths", kind: Kind::Counts },
     Step {
         name: "paths",
@@ -88,6 +92,71 @@ pub(super) const SUITE: [Step; 9] = [
         what: "2,040 people in groups of 51, 200 changes a second",
         kind: Kind::Load(&["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet"], figures::deliveries),
     },
+    Step {
+        name: "cliques-2000",
+        what: "2,040 people in groups of 51: the highest rate of changes",
+        kind: Kind::Highest(&["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet"], 250.0),
+    },
+    Step {
+        name: "cliques-5000",
+        what: "4,998 people in groups of 51: the highest rate of changes",
+        kind: Kind::Highest(
+            &["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet", "--sessions", "4998"],
+            250.0,
+        ),
+    },
+    Step {
+        name: "cliques-15000",
+        what: "14,994 people in groups of 51: the highest rate of changes",
+        kind: Kind::Highest(
+            &["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet", "--sessions", "14994"],
+            250.0,
+        ),
+    },
+    Step {
+        name: "slow",
+        what: "2,040 people in groups of 51, one of twenty reads nothing",
+        kind: Kind::Load(&["run", "loadtest/bench/slow.toml", "--spawn", "--quiet"], figures::slow),
+    },
+    Step {
+        name: "slow-none",
+        what: "The same, and everybody reads",
+        kind: Kind::Load(
+            &["run", "loadtest/bench/slow.toml", "--spawn", "--quiet", "--all-read"],
+            figures::slow,
+        ),
+    },
+    Step {
+        name: "transitions",
+        what: "33,333 changes a second through 20 gateways",
+        kind: Kind::Load(
+            &[
+                "run",
+                "loadtest/bench/transitions.toml",
+                "--spawn",
+                "--gateways",
+                "20",
+                "--set",
+                "gateway.shards=1",
+                "--set",
+                "coordinator.interest_by_user_from=1",
+                "--quiet",
+            ],
+            figures::transitions,
+        ),
+    },
+    Step {
+        name: "interest",
+        what: "Changes sent by partition, and by user, to 10, 50 and 200 gateways",
+        kind: Kind::Crossing(&[
+            "run",
+            "loadtest/bench/interest.toml",
+            "--spawn",
+            "--set",
+            "gateway.shards=1",
+            "--quiet",
+        ]),
+    },
 ];
 
 impl Step {
@@ -97,7 +166,9 @@ impl Step {
             Kind::Counts => "cargo xtask bench counts".to_owned(),
             Kind::Paths(arguments) => format!("cargo xtask bench paths -- {}", arguments.join(" ")),
             Kind::Latency(arguments) => format!("cargo xtask bench latency -- {}", arguments[1..].join(" ")),
-            Kind::Load(arguments, _) => format!("herenow-loadtest {}", arguments.join(" ")),
+            Kind::Load(arguments, _) | Kind::Highest(arguments, _) | Kind::Crossing(arguments) => {
+                format!("herenow-loadtest {}", arguments.join(" "))
+            }
         }
     }
 }

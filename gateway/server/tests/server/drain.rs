@@ -52,6 +52,28 @@ fn that_it_has_left_is_said_more_than_once() {
 }
 
 #[test]
+fn a_shard_on_the_thread_that_started_it_serves_drains_and_ends() {
+    use tokio::task::LocalSet;
+    let (tell, told) = std::sync::mpsc::channel();
+    let (come, came) = tokio::sync::oneshot::channel();
+    let served = std::thread::spawn(move || {
+        block_on(LocalSet::new().run_until(async {
+            let server = start(Knows { on_this_thread: true, ..Knows::default() }, config());
+            tell.send(server.address).unwrap();
+            came.await.unwrap();
+            server.running.drain(Duration::from_millis(300)).await;
+        }));
+    });
+    let address = told.recv().unwrap();
+    let mut peer = session_at(address, &token());
+    come.send(()).unwrap();
+    assert_eq!(peer.frame()["type"], "reconnect");
+    assert_eq!(peer.closed(), 4000);
+    served.join().unwrap();
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
 fn several_shards_share_one_port() {
     let server = server_with(|config| config.shards = 3);
     let mut sessions: Vec<_> = (0..20)

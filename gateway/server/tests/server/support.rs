@@ -46,11 +46,16 @@ pub(crate) fn server_with(change: impl FnOnce(&mut Config)) -> Server {
 pub(crate) struct Knows {
     pub(crate) directory: Option<Arc<dyn herenow_gateway_server::Directory>>,
     pub(crate) last_known: Option<Arc<dyn herenow_gateway_server::LastKnown>>,
+    pub(crate) on_this_thread: bool,
 }
 
 pub(crate) fn server_knowing(knows: Knows, change: impl FnOnce(&mut Config)) -> Server {
     let mut config = config();
     change(&mut config);
+    start(knows, config)
+}
+
+pub(crate) fn start(knows: Knows, config: Config) -> Server {
     let (bus, mut registry) = (LocalBus::new(), Registry::default());
     let parts = Parts {
         process: ProcessId::new("test").unwrap(),
@@ -61,7 +66,7 @@ pub(crate) fn server_knowing(knows: Knows, change: impl FnOnce(&mut Config)) -> 
         extra: None,
         directory: knows.directory,
         last_known: knows.last_known,
-        on_this_thread: false,
+        on_this_thread: knows.on_this_thread,
     };
     let running = GatewayServer::start(config, parts).unwrap();
     Server { address: running.address(), bus, running, registry }
@@ -116,7 +121,11 @@ pub(crate) enum Got {
 }
 
 pub(crate) fn connect(server: &Server) -> Peer {
-    let stream = TcpStream::connect(server.address).unwrap();
+    connect_to(server.address)
+}
+
+fn connect_to(address: SocketAddr) -> Peer {
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.set_nodelay(true).unwrap();
     Peer { stream, unread: Vec::new() }
@@ -140,7 +149,11 @@ pub(crate) fn session(server: &Server) -> Peer {
 }
 
 pub(crate) fn session_of(server: &Server, token: &str) -> Peer {
-    let mut peer = connect(server);
+    session_at(server.address, token)
+}
+
+pub(crate) fn session_at(address: SocketAddr, token: &str) -> Peer {
+    let mut peer = connect_to(address);
     peer.send(handshake(&bearer(token)).as_bytes());
     assert_eq!(peer.answer().status, 101);
     assert_eq!(peer.frame()["type"], "welcome");
