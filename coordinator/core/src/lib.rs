@@ -31,6 +31,7 @@ mod stream;
 mod taken;
 mod upward;
 mod user;
+mod write_behind;
 
 pub use claims::{Claim, Claims};
 pub use config::Config;
@@ -39,3 +40,4 @@ pub use derive::{Derived, Face, Rule, derive};
 pub use io::{Input, Output, Recorded, Transition};
 pub use session::{Followed, Holder, Lease, Session};
 pub use stats::Stats;
+pub use write_behind::WriteBehind;

@@ -1,8 +1,9 @@
 //! The only place that reads a clock.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herenow_protocol::{MonoTime, Now, WallTime};
+use tokio::time::Instant;
 
 /// Both clocks of this process, read once a turn.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +27,8 @@ impl Clock {
     }
 
     /// The moment a timer for `at` has to ring.
-    pub(crate) fn instant(&self, at: MonoTime) -> Option<tokio::time::Instant> {
-        let at = self.start.checked_add(Duration::from_millis(at.as_millis()))?;
-        Some(tokio::time::Instant::from_std(at))
+    pub(crate) fn instant(&self, at: MonoTime) -> Option<Instant> {
+        self.start.checked_add(Duration::from_millis(at.as_millis()))
     }
 
     /// How long ago the clock was started, finer than a [`MonoTime`]. For measuring only.

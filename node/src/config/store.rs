@@ -32,7 +32,8 @@ pub struct Store {
     pub kind: StoreKind,
     /// The directory of an embedded store, made where it is not there; nothing is written outside of it. No default.
     pub path: Option<PathBuf>,
-    /// How often what has changed is written: what a process that dies may lose. 10 ms to 1 min. Default 1 s.
+    /// How old a change is at most when it is written: what a process that dies may lose of what it acknowledged, as long
+    /// as a write takes less than half of this. 10 ms to 1 min. Default 1 s.
     #[serde(with = "herenow_protocol::duration")]
     pub interval: Duration,
     /// How long a new owner of a partition says nothing while it reads. 10 ms to 30 s. Default 2 s.

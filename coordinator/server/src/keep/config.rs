@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepConfig {
-    /// How often what has changed is written: what a process that dies may lose. 10 ms to 1 min. Default 1 s.
+    /// How old a change is at most when it is written: what a process that dies may lose of what it acknowledged, as long
+    /// as a write takes less than half of this. 10 ms to 1 min. Default 1 s.
     #[serde(with = "herenow_protocol::duration")]
     pub interval: Duration,
     /// How long a new owner of a partition says nothing while what was kept of it is read. Then it goes on without, and

@@ -12,6 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
+/// Finest where the default interval is.
+const AGES: [f64; 12] = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.5, 10.0, 60.0];
+
 /// The metrics; clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -20,6 +23,7 @@ pub(crate) struct Metrics {
     waiting: Gauge<u64, AtomicU64>,
     dropped: Counter,
     write: Histogram,
+    age: Histogram,
     read: Counter,
 }
 
@@ -32,6 +36,7 @@ impl Metrics {
             waiting: Gauge::default(),
             dropped: Counter::default(),
             write: Histogram::new(exponential_buckets(1e-3, 4.0, 9)),
+            age: Histogram::new(AGES),
             read: Counter::default(),
         };
         let to = registry.sub_registry_with_prefix("herenow_store");
@@ -40,6 +45,12 @@ impl Metrics {
         to.register("waiting", "Users that wait to be written", made.waiting.clone());
         to.register("dropped", "Changes not kept because too many users waited", made.dropped.clone());
         to.register_with_unit("write", "Duration of a write of the store", Unit::Seconds, made.write.clone());
+        to.register_with_unit(
+            "age",
+            "Age of the oldest change of a write when it was written",
+            Unit::Seconds,
+            made.age.clone(),
+        );
         to.register("records_read", "Records read for newly claimed partitions", made.read.clone());
         made
     }
@@ -64,6 +75,10 @@ impl Metrics {
 
     pub(crate) fn took(&self, time: Duration) {
         self.write.observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn age(&self, age: Duration) {
+        self.age.observe(age.as_secs_f64());
     }
 
     pub(crate) fn read(&self, records: usize) {

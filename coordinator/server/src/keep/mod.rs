@@ -3,6 +3,7 @@
 mod config;
 mod load;
 mod metrics;
+mod waiting;
 mod write;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ use tokio::time::timeout;
 pub use config::KeepConfig;
 use load::{Load, Reader};
 use metrics::Metrics;
-use write::{Wish, Writer};
+use waiting::Wish;
+use write::Writer;
 
 /// Pages that were read and wait for the loop.
 const PAGES: usize = 4;

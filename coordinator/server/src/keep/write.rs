@@ -1,14 +1,13 @@
-//! Write-behind: the last value of each user that changed, written in batches every interval.
+//! Write-behind: the last value of each user that changed, written in batches before any is older than the interval.
 //!
 //! A store that is away costs memory for one value per user that changes meanwhile, up to a limit, and nothing else.
 //! What could not be written is written later, unless something newer of that user has come.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use herenow_protocol::record::Record;
-use herenow_protocol::{UserKey, Version};
+use herenow_coordinator_core::WriteBehind;
+use herenow_protocol::{MonoTime, UserKey};
 use herenow_store::{BATCH, StatusStore, StoreError, Written};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -17,40 +16,17 @@ use tokio::time::timeout;
 use super::config::KeepConfig;
 use super::in_time;
 use super::metrics::Metrics;
+use super::waiting::{Taken, Taking, Waiting, Wish};
 use crate::clock::Clock;
 
 /// How long what waits at the end may take to be written.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is to become of a user's record.
-pub(super) enum Wish {
-    Keep(Box<Record>),
-    Forget(Version),
-}
-
-impl Wish {
-    const fn written(&self) -> Version {
-        match self {
-            Self::Keep(record) => record.written,
-            Self::Forget(version) => *version,
-        }
-    }
-}
-
-type Wishes = HashMap<UserKey, Wish>;
-
-/// Drops the change of somebody else for an erasure.
-fn make_room(users: &mut Wishes, wish: &Wish) -> bool {
-    if matches!(wish, Wish::Keep(_)) {
-        return false;
-    }
-    let change = users.iter().find(|(_, other)| matches!(other, Wish::Keep(_))).map(|(key, _)| *key);
-    change.is_some_and(|key| users.remove(&key).is_some())
-}
-
-struct Waiting {
-    users: Mutex<Wishes>,
-    most: usize,
+/// What the loop and the task share.
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Somebody waits where nobody did.
+    first: Notify,
     hurry: Notify,
     close: Notify,
     /// Who wants to know when all that waits now is written.
@@ -59,62 +35,67 @@ struct Waiting {
 
 /// Takes wishes at once, and has them carried out by a task of its own. Dropping it drops what waits, as a crash would.
 pub(super) struct Writer {
-    waiting: Arc<Waiting>,
+    shared: Arc<Shared>,
+    /// Most users that wait.
+    most: usize,
+    clock: Clock,
     metrics: Metrics,
     task: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     pub(super) fn start(store: Arc<dyn StatusStore>, config: KeepConfig, metrics: Metrics) -> Self {
-        let waiting = Arc::new(Waiting {
-            users: Mutex::default(),
-            most: config.max_waiting,
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            first: Notify::new(),
             hurry: Notify::new(),
             close: Notify::new(),
             flushes: Mutex::default(),
         });
+        let clock = Clock::start();
         let work = Work {
             store,
             config,
-            waiting: Arc::clone(&waiting),
+            shared: Arc::clone(&shared),
             metrics: metrics.clone(),
-            clock: Clock::start(),
-            failing: false,
+            clock,
+            pace: WriteBehind::new(config.interval),
+            failed_at: None,
         };
-        Self { waiting, metrics, task: Some(tokio::spawn(work.run())) }
+        Self { shared, most: config.max_waiting, clock, metrics, task: Some(tokio::spawn(work.run())) }
     }
 
-    /// Takes a wish, in place of an earlier one about the same user. Where there is no room, a change is not kept; for
-    /// somebody who is to be forgotten there is always room, as long as changes of others wait.
+    /// Takes a wish, in place of an earlier one about the same user.
     pub(super) fn wish(&self, key: UserKey, wish: Wish) {
-        let mut users = self.waiting.users();
-        if users.len() >= self.waiting.most && !users.contains_key(&key) {
-            self.metrics.dropped();
-            if !make_room(&mut users, &wish) {
-                return;
-            }
+        let mut waiting = self.shared.waiting();
+        let nobody = waiting.oldest().is_none();
+        match waiting.wish(key, wish, self.most, self.clock.now().mono) {
+            Taking::Taken => {}
+            Taking::InPlace | Taking::Dropped => self.metrics.dropped(),
         }
-        users.insert(key, wish);
+        if nobody {
+            self.shared.first.notify_one();
+        }
     }
 
-    /// Writes what waits now, rather than at the end of the interval. Says when it is written; where it could not be,
-    /// that ends without a word.
+    /// Writes what waits now, rather than when it is due. Says when it is written; where it could not be, that ends
+    /// without a word.
     pub(super) fn flush(&self) -> oneshot::Receiver<()> {
         let (done, written) = oneshot::channel();
-        let mut flushes = lock(&self.waiting.flushes);
+        let mut flushes = lock(&self.shared.flushes);
         flushes.retain(|flush| !flush.is_closed());
         flushes.push(done);
-        self.waiting.hurry.notify_one();
+        self.shared.hurry.notify_one();
         written
     }
 
     /// Writes what waits, and stops.
     pub(super) async fn close(mut self) {
-        self.waiting.close.notify_one();
+        self.shared.close.notify_one();
         let Some(mut task) = self.task.take() else { return };
         if timeout(CLOSE_LIMIT, &mut task).await.is_err() {
             task.abort();
-            let left = self.waiting.users().len();
+            let left = self.shared.waiting().len();
             tracing::error!(left, limit = ?CLOSE_LIMIT, "the last changes could not be kept in time");
         }
     }
@@ -132,28 +113,9 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Waiting {
-    fn users(&self) -> MutexGuard<'_, Wishes> {
-        lock(&self.users)
-    }
-
-    /// Some of what waits.
-    fn take(&self) -> Vec<(UserKey, Wish)> {
-        let mut users = self.users();
-        if users.len() <= BATCH {
-            return users.drain().collect();
-        }
-        let some: Vec<UserKey> = users.keys().take(BATCH).copied().collect();
-        some.into_iter().filter_map(|key| users.remove_entry(&key)).collect()
-    }
-
-    /// Takes back what could not be written. What has come since is newer. These users were counted already, so there
-    /// is room for them.
-    fn put_back(&self, wishes: Vec<(UserKey, Wish)>) {
-        let mut users = self.users();
-        for (key, wish) in wishes {
-            users.entry(key).or_insert(wish);
-        }
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
     }
 }
 
@@ -161,29 +123,35 @@ impl Waiting {
 struct Work {
     store: Arc<dyn StatusStore>,
     config: KeepConfig,
-    waiting: Arc<Waiting>,
+    shared: Arc<Shared>,
     metrics: Metrics,
     clock: Clock,
-    failing: bool,
+    pace: WriteBehind,
+    /// When the store last failed, if it has not answered since.
+    failed_at: Option<MonoTime>,
 }
 
 impl Work {
     async fn run(mut self) {
-        let waiting = Arc::clone(&self.waiting);
+        let shared = Arc::clone(&self.shared);
         loop {
+            let due = self.due();
             let last = tokio::select! {
-                () = waiting.close.notified() => true,
-                () = waiting.hurry.notified() => false,
-                () = tokio::time::sleep(self.config.interval) => false,
+                () = shared.close.notified() => true,
+                () = shared.hurry.notified() => false,
+                () = self.until(due) => false,
+                // When something is due is to be asked anew.
+                () = shared.first.notified() => continue,
             };
             // Whoever asks from now on has its wishes written by the next turn.
-            let flushes = std::mem::take(&mut *lock(&waiting.flushes));
-            if self.write_all().await {
+            let flushes = std::mem::take(&mut *lock(&shared.flushes));
+            let written = self.write_all(due).await;
+            if written {
                 for flush in flushes {
                     let _ = flush.send(());
                 }
             }
-            let left = waiting.users().len();
+            let left = shared.waiting().len();
             self.metrics.waiting(left);
             if last {
                 if left > 0 {
@@ -194,35 +162,58 @@ impl Work {
         }
     }
 
-    /// Writes until nothing waits, or the store fails; whether it did not.
-    async fn write_all(&mut self) -> bool {
-        loop {
-            let wishes = self.waiting.take();
-            if wishes.is_empty() {
-                return true;
-            }
-            let began = self.clock.elapsed();
-            let outcome = self.write(&wishes).await;
-            self.metrics.took(self.clock.elapsed().saturating_sub(began));
-            match outcome {
-                Ok(()) => self.recovered(),
-                Err((call, error)) => {
-                    self.waiting.put_back(wishes);
-                    self.failed(call, &error);
-                    return false;
-                }
-            }
+    /// When what waits is to be written. After a failure the store is left alone for an interval.
+    fn due(&self) -> Option<MonoTime> {
+        let due = self.pace.due(self.shared.waiting().oldest()?);
+        Some(self.failed_at.map_or(due, |failed| due.max(failed.after(self.config.interval))))
+    }
+
+    async fn until(&self, due: Option<MonoTime>) {
+        match due.and_then(|due| self.clock.instant(due)) {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
         }
     }
 
-    async fn write(&self, wishes: &[(UserKey, Wish)]) -> Result<(), (&'static str, StoreError)> {
-        let kept = wishes.iter().filter_map(|(_, wish)| match wish {
+    /// Writes all that waits now, or some of it until the store fails; whether it did not. It was due at `due`.
+    async fn write_all(&mut self, due: Option<MonoTime>) -> bool {
+        let began = self.clock.now().mono;
+        let late = due.map(|due| began.since(due)).unwrap_or_default();
+        let mut wrote = false;
+        loop {
+            let taken = self.shared.waiting().take(BATCH, began);
+            let Some(oldest) = taken.iter().map(|taken| taken.since).min() else { break };
+            if let Err((call, error)) = self.write(&taken).await {
+                self.shared.waiting().put_back(taken);
+                self.failed(call, &error);
+                return false;
+            }
+            self.recovered();
+            self.metrics.age(self.clock.now().mono.since(oldest));
+            wrote = true;
+        }
+        if wrote {
+            self.pace.wrote(late + self.clock.now().mono.since(began));
+        }
+        true
+    }
+
+    /// One batch.
+    async fn write(&self, taken: &[Taken]) -> Result<(), (&'static str, StoreError)> {
+        let began = self.clock.elapsed();
+        let outcome = self.put_and_erase(taken).await;
+        self.metrics.took(self.clock.elapsed().saturating_sub(began));
+        outcome
+    }
+
+    async fn put_and_erase(&self, taken: &[Taken]) -> Result<(), (&'static str, StoreError)> {
+        let kept = taken.iter().filter_map(|taken| match &taken.wish {
             Wish::Keep(record) => Some((**record).clone()),
             Wish::Forget(_) => None,
         });
-        let forgotten = wishes.iter().filter_map(|(key, wish)| match wish {
+        let forgotten = taken.iter().filter_map(|taken| match taken.wish {
             Wish::Keep(_) => None,
-            Wish::Forget(_) => Some((*key, wish.written())),
+            Wish::Forget(version) => Some((taken.key, version)),
         });
         let (kept, forgotten): (Vec<_>, Vec<_>) = (kept.collect(), forgotten.collect());
         if !kept.is_empty() {
@@ -245,14 +236,17 @@ impl Work {
 
     fn failed(&mut self, call: &'static str, error: &StoreError) {
         self.metrics.failed(call, error);
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failed_at.replace(self.clock.now().mono).is_none() {
             tracing::error!(%error, "changes cannot be kept; the last of each user waits");
         }
     }
 
     fn recovered(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if self.failed_at.take().is_some() {
             tracing::info!("changes are kept again");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
