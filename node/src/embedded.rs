@@ -12,7 +12,7 @@ use herenow_gateway_server::{
     Directory, GatewayServer, LastKnown, Parts, StartError as GatewayError, Violations,
 };
 use herenow_protocol::{Incarnation, Placement};
-use herenow_store::{Cached, StatusStore};
+use herenow_store::{Cached, Near, StatusStore};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -40,6 +40,8 @@ pub struct Wiring {
     pub last_known: Option<Arc<dyn StatusStore>>,
     /// The cache in front of these stores, for its metrics.
     pub cache: Option<Cached>,
+    /// What a gateway keeps of them in its memory, for its metrics.
+    pub near: Option<Near>,
     /// What the gateway's listener serves beside the contract.
     pub site: Option<axum::Router>,
     /// Where the history goes; `None`: nowhere.
@@ -75,6 +77,7 @@ impl Wiring {
             store: None,
             last_known: None,
             cache: None,
+            near: None,
             site: None,
             history: None,
             people: None,
@@ -103,8 +106,8 @@ impl Wiring {
     /// # Errors
     /// One cannot be opened; the key is named, and what to do.
     pub async fn with_store(mut self, config: &Config) -> Result<Self, LoadError> {
-        let Stores { status, cache, targets, people } = crate::store::open(config).await?;
-        (self.people, self.cache, self.last_known) = (people, cache, status.clone());
+        let Stores { status, cache, near, targets, people } = crate::store::open(config).await?;
+        (self.people, self.cache, self.near, self.last_known) = (people, cache, near, status.clone());
         if config.plays(Role::Coordinator) {
             self.store = status;
             if self.store.is_none() {
@@ -189,10 +192,24 @@ impl Embedded {
         let mut registry = Registry::default();
         let violations = describe(&mut registry);
         let Wiring {
-            bus, epochs, sink, store, last_known, cache, site, history, people, on_this_thread, ..
+            bus,
+            epochs,
+            sink,
+            store,
+            last_known,
+            cache,
+            near,
+            site,
+            history,
+            people,
+            on_this_thread,
+            ..
         } = wiring;
         if let Some(cache) = cache {
             crate::kept::register(cache, &mut registry);
+        }
+        if let Some(near) = near {
+            crate::kept::register_near(near, &mut registry);
         }
         let history = history.map(|history| history.start(&config, &mut registry));
         let sink = history.as_ref().and_then(Kept::sink).unwrap_or(sink);

@@ -1,4 +1,4 @@
-//! What gateways tell from the store while owners are not heard, and what the cache in front of it did.
+//! What gateways tell from the store while owners are not heard, and what the caches in front of it did.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use futures::future::{BoxFuture, FutureExt as _};
 use herenow_gateway_server::LastKnown;
 use herenow_protocol::record::Seen;
 use herenow_protocol::{Placement, UserId};
-use herenow_store::{CacheCounts, Cached, StatusStore};
+use herenow_store::{CacheCounts, Cached, Near, NearCounts, StatusStore};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -34,9 +34,9 @@ impl LastKnown for FromStore {
     }
 }
 
-type Count = (&'static str, &'static str, fn(&CacheCounts) -> u64);
+type Count<C> = (&'static str, &'static str, fn(&C) -> u64);
 
-const COUNTS: [Count; 9] = [
+const CACHE: [Count<CacheCounts>; 9] = [
     ("hits", "Users found in the cache", |c| c.hits),
     ("absent_hits", "Users of whom the cache knew that nothing is kept", |c| c.absent_hits),
     ("misses", "Users that were not in the cache", |c| c.misses),
@@ -50,43 +50,79 @@ const COUNTS: [Count; 9] = [
     ("voided", "How often the whole cache was declared void", |c| c.voided),
 ];
 
+const NEAR: [Count<NearCounts>; 9] = [
+    ("hits", "Users told from memory", |c| c.hits),
+    ("absent_hits", "Users of whom memory knew that nothing is kept", |c| c.absent_hits),
+    ("misses", "Users that were not in memory", |c| c.misses),
+    ("expired", "Users whose answer in memory was too old, so that the store was read", |c| c.expired),
+    ("joined", "Misses that waited for a read which somebody else had begun", |c| c.joined),
+    ("voided", "Users whose answer in memory a write or erasure made void", |c| c.voided),
+    ("kept_newer", "Users of whom the store gave an older record than memory had", |c| c.kept_newer),
+    ("evicted", "Users let go, or not let in, since others are asked for more often", |c| c.evicted),
+    ("failures", "Reads of the store that failed", |c| c.failures),
+];
+
 /// Shows what the cache did, as `herenow_cache_...`.
 pub(crate) fn register(cache: Cached, registry: &mut Registry) {
-    registry.sub_registry_with_prefix("herenow_cache").register_collector(Box::new(Counted(cache)));
+    registry.sub_registry_with_prefix("herenow_cache").register_collector(Box::new(OfCache(cache)));
 }
 
-struct Counted(Cached);
-
-impl fmt::Debug for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Counted").field(&self.0).finish()
-    }
+/// Shows what is kept in memory, as `herenow_near_...`.
+pub(crate) fn register_near(near: Near, registry: &mut Registry) {
+    registry.sub_registry_with_prefix("herenow_near").register_collector(Box::new(OfNear(near)));
 }
 
-impl Collector for Counted {
+#[derive(Debug)]
+struct OfCache(Cached);
+
+impl Collector for OfCache {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.counts();
-        for (name, help, read) in COUNTS {
-            let counter = ConstCounter::new(read(&counts));
-            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            counter.encode(metric)?;
-        }
-        let gauges = [
-            ("hit_ratio", "The part of reads that the cache answered, since the start", counts.hit_rate()),
-            (
-                "down",
-                "1 while the cache failed and is left alone",
-                Some(f64::from(u8::from(self.0.is_down()))),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            let gauge = ConstGauge::new(value.unwrap_or(0.0));
-            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
-        }
-        let owed = ConstGauge::new(i64::try_from(counts.owed).unwrap_or(i64::MAX));
+        counters(&mut encoder, &CACHE, &counts)?;
+        let help = "The part of reads that the cache answered, since the start";
+        gauge(&mut encoder, "hit_ratio", help, counts.hit_rate().unwrap_or(0.0))?;
+        let down = f64::from(u8::from(self.0.is_down()));
+        gauge(&mut encoder, "down", "1 while the cache failed and is left alone", down)?;
         let help = "Users whose entries may be old because the cache could not be told";
-        let metric = encoder.encode_descriptor("owed", help, None, owed.metric_type())?;
-        owed.encode(metric)
+        gauge(&mut encoder, "owed", help, whole(counts.owed))
     }
+}
+
+#[derive(Debug)]
+struct OfNear(Near);
+
+impl Collector for OfNear {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = self.0.counts();
+        counters(&mut encoder, &NEAR, &counts)?;
+        let help = "The part of reads that memory answered, since the start";
+        gauge(&mut encoder, "hit_ratio", help, counts.hit_rate().unwrap_or(0.0))?;
+        gauge(&mut encoder, "users", "Users that are kept in memory, about", whole(counts.kept))
+    }
+}
+
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+fn counters<C>(
+    encoder: &mut DescriptorEncoder<'_>,
+    counters: &[Count<C>],
+    counts: &C,
+) -> Result<(), fmt::Error> {
+    for (name, help, read) in counters {
+        let counter = ConstCounter::new(read(counts));
+        let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        counter.encode(metric)?;
+    }
+    Ok(())
+}
+
+fn gauge<N>(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> Result<(), fmt::Error>
+where
+    ConstGauge<N>: EncodeMetric,
+{
+    let gauge = ConstGauge::new(value);
+    let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+    gauge.encode(metric)
 }

@@ -9,7 +9,8 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{Placement, Status, UserId, UserKey, Version, WallTime};
 use herenow_store::{
     ActivityLog, ActivityRecord, Analytics, Cached, Cassandra, CassandraConfig, Embedded, HourOnline,
-    KeyRange, Page, People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails, Written,
+    KeyRange, Near, Page, People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails,
+    Written,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -30,6 +31,8 @@ pub(crate) struct Stores {
     pub(crate) status: Option<Arc<dyn StatusStore>>,
     /// The cache in front of it.
     pub(crate) cache: Option<Cached>,
+    /// What a gateway keeps of it in its memory, in front of both.
+    pub(crate) near: Option<Near>,
     /// The history's places.
     pub(crate) targets: Vec<Target>,
     /// Who users are.
@@ -46,6 +49,15 @@ pub(crate) async fn open(config: &Config) -> Result<Stores, LoadError> {
         let cache = opened.map_err(|error| LoadError::new("store.redis", error.to_string()))?;
         stores.status = Some(Arc::new(cache.clone()));
         stores.cache = Some(cache);
+    }
+    if let (Some(near), Some(store), true) =
+        (config.store.near(), &stores.status, config.plays(Role::Gateway))
+    {
+        let near = Near::new(near, Arc::clone(store));
+        let near = near.map_err(|error| LoadError::under("store.near", &error.to_string()))?;
+        // Coordinators of this process write through it, so that their gateway sees at once what they write.
+        stores.status = Some(Arc::new(near.clone()));
+        stores.near = Some(near);
     }
     // Where there is a cluster, only archivers write the history, and coordinators have nothing to do with people.
     let writes = config.cluster.bus == BusKind::Local || config.plays(Role::Archiver);
@@ -256,6 +268,28 @@ impl Analytics for Awaited<Postgres> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
+
+    /// A store that is shared, and that nobody answers for.
+    fn shared(roles: Vec<Role>) -> Config {
+        let mut config = Config::default();
+        config.cluster.secret = Some(Secret::new("a cluster secret of the tests, long enough"));
+        config.store.kind = StoreKind::Cassandra;
+        config.store.cassandra.nodes = vec!["127.0.0.1:1".to_owned()];
+        config.store.cassandra.timeout = Duration::from_millis(200);
+        config.node.roles = roles;
+        config
+    }
+
+    #[tokio::test]
+    async fn a_gateway_keeps_in_memory_what_it_reads_of_a_shared_store_unless_it_is_told_not_to() {
+        assert!(open(&shared(vec![Role::Gateway])).await.unwrap().near.is_some());
+        assert!(open(&shared(vec![Role::Coordinator])).await.unwrap().near.is_none());
+        let mut off = shared(vec![Role::Gateway]);
+        off.store.near.max_users = 0;
+        let stores = open(&off).await.unwrap();
+        assert!(stores.near.is_none() && stores.status.is_some());
+    }
 
     #[tokio::test]
     async fn servers_that_are_not_there_yet_end_nothing_and_a_wrong_setting_does() {

@@ -161,6 +161,12 @@ fn a_store_that_cannot_be_used_is_refused_with_its_key() {
     assert_eq!(refused(&[cassandra, wrong]).key, "store.cassandra.replication");
     assert_eq!(refused(&[nodes]).key, "store.cassandra");
     assert_eq!(refused(&[many[0], many[1], embedded, ("HERENOW__STORE__PATH", "/x")]).key, "store.kind");
+    let users = |most| ("HERENOW__STORE__NEAR__MAX_USERS", most);
+    assert_eq!(refused(&[cassandra, users("10000001")]).key, "store.near.max_users");
+    assert_eq!(refused(&[users("5000")]).key, "store.near");
+    let with = |most| load_with(GOOD, &[many[0], many[1], cassandra, users(most)]).unwrap();
+    assert_eq!(with("10000000").store.near().map(|near| near.max_users), Some(10_000_000));
+    assert_eq!(with("0").store.near(), None, "nothing is kept in memory");
     assert_eq!(refused(&[("HERENOW__STORE__MAX_WAITING", "0")]).key, "store.max_waiting");
     assert_eq!(refused(&[("HERENOW__STORE__INTERVAL", "2min")]).key, "store.interval");
 }

@@ -8,7 +8,7 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -16,9 +16,11 @@ use herenow::config::{BusKind, Config, Role, Secret};
 use herenow::{Embedded, Wiring};
 use herenow_bus::testing::NatsServer;
 use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
-use herenow_protocol::record::Record;
-use herenow_protocol::{UserKey, Version};
-use herenow_store::{Cached, KeyRange, MemoryStore, Page, StatusStore, StoreError, Written};
+use herenow_protocol::record::{Record, Seen};
+use herenow_protocol::{Epoch, MonoTime, Placement, Status, UserId, UserKey, Version, WallTime};
+use herenow_store::{
+    Cached, KeyRange, MemoryStore, Near, NearClock, NearConfig, Page, StatusStore, StoreError, Written,
+};
 use serde_json::{Value, json};
 use servers::redis::Redis;
 use support::http::{get, post};
@@ -93,7 +95,7 @@ impl Deployment {
     }
 
     async fn node(&self, name: &str, role: Role) -> Embedded {
-        let config = self.config(name, role);
+        let config = config(&self.nats, name, role);
         let cache = Cached::open(&self.redis.config(), Arc::new(self.store.clone())).await.unwrap();
         let store: Arc<dyn StatusStore> = Arc::new(cache.clone());
         let mut wiring = Wiring::nats(&config.nats).await.unwrap();
@@ -104,22 +106,22 @@ impl Deployment {
         }
         Embedded::start(config, wiring).await.unwrap()
     }
+}
 
-    fn config(&self, name: &str, role: Role) -> Config {
-        let auth = AuthConfig::new(Algorithm::HS256, KeySource::Secret(KEY.to_owned()), ISSUER, AUDIENCE);
-        let mut gateway = herenow_gateway_server::Config::new(auth);
-        gateway.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        gateway.shards = 1;
-        let mut config = Config { gateway: Some(gateway), ..Config::default() };
-        config.node.name = Some(name.to_owned());
-        config.node.roles = vec![role];
-        config.cluster.bus = BusKind::Nats;
-        config.cluster.secret = Some(Secret::new("a cluster secret of the tests, long enough"));
-        config.cluster.partition_bits = 2;
-        config.nats.servers = vec![self.nats.url.clone()];
-        config.store.interval = Duration::from_millis(20);
-        config
-    }
+fn config(nats: &NatsServer, name: &str, role: Role) -> Config {
+    let auth = AuthConfig::new(Algorithm::HS256, KeySource::Secret(KEY.to_owned()), ISSUER, AUDIENCE);
+    let mut gateway = herenow_gateway_server::Config::new(auth);
+    gateway.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    gateway.shards = 1;
+    let mut config = Config { gateway: Some(gateway), ..Config::default() };
+    config.node.name = Some(name.to_owned());
+    config.node.roles = vec![role];
+    config.cluster.bus = BusKind::Nats;
+    config.cluster.secret = Some(Secret::new("a cluster secret of the tests, long enough"));
+    config.cluster.partition_bits = 2;
+    config.nats.servers = vec![nats.url.clone()];
+    config.store.interval = Duration::from_millis(20);
+    config
 }
 
 async fn status(at: SocketAddr, user: &str) -> Value {
@@ -228,4 +230,81 @@ async fn until_kept(coordinator: &Embedded) {
         }
     };
     tokio::time::timeout(PATIENCE, kept).await.expect("kept in time");
+}
+
+/// A clock that stands until it is told to go.
+#[derive(Clone, Default)]
+struct Told(Arc<AtomicU64>);
+
+impl Told {
+    fn goes(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl NearClock for Told {
+    fn mono(&self) -> MonoTime {
+        MonoTime::from_millis(1_000 + self.0.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime::from_millis(1_700_000_000_000 + self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// What a coordinator elsewhere writes.
+fn record(placement: &Placement, name: &str, n: u64, text: &str) -> Record {
+    let user = UserId::new(name).unwrap();
+    let written = Version { epoch: Epoch { counter: 1, nonce: 7 }, n };
+    let since = Some(WallTime::from_millis(1_600_000_000_000 + n));
+    let text = Some(text.into());
+    Record {
+        key: placement.key(&user),
+        user,
+        written,
+        seen: Seen { version: written, status: Status::Dnd, since, text, emoji: None },
+        manual: None,
+        api: None,
+        virtual_sessions: Vec::new(),
+    }
+}
+
+/// A gateway reads the store once for who is asked for again. What others write or erase meanwhile it tells after the
+/// longest time at the latest.
+#[tokio::test]
+async fn what_a_gateway_has_read_is_told_from_memory_and_not_for_longer_than_it_may() {
+    let (nats, store, clock) = (NatsServer::start().await, Moody::new(), Told::default());
+    let config = config(&nats, "gateway", Role::Gateway);
+    let placement = config.placement().unwrap();
+    let write = |name, n, text| store.store.put_batch(vec![record(&placement, name, n, text)]);
+    write("ana", 1, "first").await.unwrap();
+    write("ben", 1, "first").await.unwrap();
+
+    let limits = NearConfig::default();
+    let near = Near::with_clock(&limits, Arc::new(store.clone()), Box::new(clock.clone())).unwrap();
+    let mut wiring = Wiring::nats(&config.nats).await.unwrap();
+    wiring.last_known = Some(Arc::new(near.clone()));
+    wiring.near = Some(near);
+    let gateway = Embedded::start(config, wiring).await.unwrap();
+    let at = gateway.address().unwrap();
+    let said = async |user| {
+        let said = status(at, user).await;
+        (said["status"].clone(), said["text"].clone(), said["asOf"].is_string())
+    };
+    let told = |text: &str| (json!("dnd"), json!(text), true);
+    for _ in 0..3 {
+        assert_eq!((said("ana").await, said("ben").await), (told("first"), told("first")));
+    }
+    assert_eq!(store.reads.load(Ordering::SeqCst), 2);
+    let near = |name: &str| metric(&gateway, &format!("herenow_near_{name}"));
+    assert_eq!((near("hits_total"), near("misses_total"), near("users")), (4.0, 2.0, 2.0));
+
+    write("ana", 2, "second").await.unwrap();
+    let erased = Version { epoch: Epoch { counter: 1, nonce: 7 }, n: 2 };
+    store.store.erase(vec![(placement.key(&UserId::new("ben").unwrap()), erased)]).await.unwrap();
+    assert_eq!(said("ana").await, told("first"), "what others write is not known at once");
+    clock.goes(limits.max_ttl);
+    assert_eq!(said("ana").await, told("second"));
+    assert_eq!(said("ben").await.0, "unknown");
+    assert_eq!(near("expired_total"), 2.0);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use herenow_coordinator_server::KeepConfig;
-use herenow_store::{CassandraConfig, RedisConfig};
+use herenow_store::{CassandraConfig, NearConfig, RedisConfig};
 use serde::{Deserialize, Serialize};
 
 use super::check::ensure;
@@ -24,7 +24,7 @@ pub enum StoreKind {
 }
 
 /// What is kept beyond the life of a coordinator.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// `memory`, `embedded` or `cassandra`. Default `memory`. With `cluster.bus = "nats"` not `embedded`: what one machine
@@ -50,6 +50,9 @@ pub struct Store {
     /// A cache in Redis in front of the store, which coordinators and gateways share; not with `kind = "memory"`. Default:
     /// none.
     pub redis: Option<RedisConfig>,
+    /// What a gateway keeps in its memory of what it has read there, for who is asked for again while owners are not heard;
+    /// only with `kind = "cassandra"`. `max_users = 0`: nothing. Default: 100,000 users, each for 30 s at most.
+    pub near: NearConfig,
 }
 
 impl Default for Store {
@@ -57,7 +60,8 @@ impl Default for Store {
         let KeepConfig { interval, load_timeout, timeout, max_waiting } = KeepConfig::default();
         let cassandra = CassandraConfig::default();
         let (kind, path, redis) = (StoreKind::Memory, None, None);
-        Self { kind, path, interval, load_timeout, timeout, max_waiting, cassandra, redis }
+        let near = NearConfig::default();
+        Self { kind, path, interval, load_timeout, timeout, max_waiting, cassandra, redis, near }
     }
 }
 
@@ -67,6 +71,14 @@ impl Store {
     pub const fn keep(&self) -> KeepConfig {
         let Self { interval, load_timeout, timeout, max_waiting, .. } = *self;
         KeepConfig { interval, load_timeout, timeout, max_waiting }
+    }
+}
+
+impl Store {
+    /// What a gateway keeps in its memory; `None`: nothing.
+    #[must_use]
+    pub fn near(&self) -> Option<&NearConfig> {
+        Some(&self.near).filter(|near| self.kind == StoreKind::Cassandra && near.max_users > 0)
     }
 }
 
@@ -82,6 +94,12 @@ impl Config {
         } else {
             let unused = self.store.cassandra == CassandraConfig::default();
             ensure(unused, "store.cassandra", "is used only with store.kind = \"cassandra\"")?;
+        }
+        if let Some(near) = self.store.near() {
+            near.check().map_err(|error| LoadError::under("store.near", &error.to_string()))?;
+        } else if self.store.kind != StoreKind::Cassandra {
+            let unused = self.store.near == NearConfig::default();
+            ensure(unused, "store.near", "is used only with store.kind = \"cassandra\"")?;
         }
         if let Some(redis) = &self.store.redis {
             let behind = self.store.kind != StoreKind::Memory;
