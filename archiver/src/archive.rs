@@ -105,6 +105,7 @@ impl Archive {
             from: entry.from,
             to: entry.to,
             cause: entry.cause,
+            opened: entry.opened,
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use herenow_gateway_server::{Answered, Asked, Counts, Day, Directory, Hour, Minute, Person, Refused, Was};
+use herenow_gateway_server::{
+    Answered, Asked, Counts, Day, Directory, Hour, Minute, Person, Refused, SessionHour, Was,
+};
 use herenow_protocol::code::ErrorCode;
 use herenow_protocol::{Placement, Status, UserId, WallTime, time};
-use herenow_store::{Analytics, PAGE, People, Span, StoreError, UserDetails};
+use herenow_store::{Analytics, HourSessions, PAGE, People, Span, StoreError, UserDetails};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -82,6 +84,17 @@ impl FromStore {
                 let minutes = self.store.transitions_per_minute(span(from, to)).await?;
                 let minute = |(minute, transitions)| Minute { minute, transitions };
                 Answered::TransitionsPerMinute { minutes: minutes.into_iter().map(minute).collect() }
+            }
+            Asked::SessionsByDevice { from, to } => {
+                let hours = self.store.sessions_by_device(span(from, to)).await?;
+                let hour = |one: HourSessions| SessionHour {
+                    hour: one.hour,
+                    web: one.web,
+                    mobile: one.mobile,
+                    desktop: one.desktop,
+                    server: one.server,
+                };
+                Answered::SessionsByDevice { hours: hours.into_iter().map(hour).collect() }
             }
         })
     }

@@ -102,7 +102,7 @@ impl TransitionSink for Sink {
     /// What is not a change of status is none for the history, such as another text, or the same said anew by the next
     /// owner. Nor is what an erasure made: nothing is to be left of that user.
     fn accept(&mut self, transition: Transition) {
-        let Transition { user, from, cause, presence, .. } = transition;
+        let Transition { user, from, cause, presence, opened, .. } = transition;
         let Some(at) = presence.last_updated else { return };
         if from == presence.status || cause == Cause::Erased {
             return;
@@ -117,6 +117,7 @@ impl TransitionSink for Sink {
             from,
             to,
             cause,
+            opened,
         })));
     }
 

@@ -9,8 +9,8 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{Placement, Status, UserId, UserKey, Version, WallTime};
 use herenow_store::{
     ActivityLog, ActivityRecord, Analytics, Cached, Cassandra, CassandraConfig, Embedded, HourOnline,
-    KeyRange, Near, Page, People, Postgres, PostgresConfig, Span, StatusStore, StoreError, UserDetails,
-    Written,
+    HourSessions, KeyRange, Near, Page, People, Postgres, PostgresConfig, Span, StatusStore, StoreError,
+    UserDetails, Written,
 };
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -262,6 +262,10 @@ impl Analytics for Awaited<Postgres> {
 
     fn transitions_per_minute(&self, span: Span) -> BoxFuture<'_, Result<Vec<(WallTime, u64)>, StoreError>> {
         async move { self.store()?.transitions_per_minute(span).await }.boxed()
+    }
+
+    fn sessions_by_device(&self, span: Span) -> BoxFuture<'_, Result<Vec<HourSessions>, StoreError>> {
+        async move { self.store()?.sessions_by_device(span).await }.boxed()
     }
 }
 

@@ -13,6 +13,7 @@ use herenow::config::{Config, Secret};
 use herenow::{Embedded, Wiring};
 use herenow_gateway_server::auth::{Algorithm, AuthConfig, KeySource};
 use herenow_protocol::api::Cause;
+use herenow_protocol::history::Opened;
 use herenow_protocol::{Epoch, Placement, Status, UserId, Version, WallTime};
 use herenow_store::{ActivityLog as _, ActivityRecord, Postgres, PostgresConfig};
 use serde_json::{Value, json};
@@ -133,6 +134,8 @@ fn change(user: &str, ms: u64, from: Status, to: Status) -> ActivityRecord {
         from,
         to,
         cause: Cause::Connected,
+        // Who comes does so with one session.
+        opened: Opened { web: u8::from(from == Status::Offline), ..Opened::default() },
     }
 }
 
@@ -187,6 +190,10 @@ async fn questions_about_the_history_are_answered() {
         json!({ "userId": "ana", "days": [{ "day": time(0), "onlineMs": 90 * MINUTE }] })
     );
     assert_eq!(
+        ask(format!("sessions-by-device?from={}&to={}", time(0), time(2 * HOUR))).await,
+        json!({ "hours": [{ "hour": time(0), "web": 2, "mobile": 0, "desktop": 0, "server": 0 }] })
+    );
+    assert_eq!(
         ask(format!("transitions-per-minute?from={}&to={}", time(0), time(30 * MINUTE))).await,
         json!({ "minutes": [
             { "minute": time(0), "transitions": 1 }, { "minute": time(15 * MINUTE), "transitions": 1 }] })
@@ -197,9 +204,12 @@ async fn questions_about_the_history_are_answered() {
 async fn a_span_that_is_one_millisecond_too_long_is_refused() {
     let Some(server) = Server::shared() else { return };
     let service = Service::start(server.config()).await;
-    for (question, days) in
-        [("online-per-hour?", 31), ("time-online?userId=ana&", 366), ("transitions-per-minute?", 1)]
-    {
+    for (question, days) in [
+        ("online-per-hour?", 31),
+        ("time-online?userId=ana&", 366),
+        ("transitions-per-minute?", 1),
+        ("sessions-by-device?", 31),
+    ] {
         let longest = days * 24 * HOUR;
         let ask = async |length: u64| {
             service.get(&format!("/analytics/{question}from={}&to={}", time(0), time(length))).await

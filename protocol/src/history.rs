@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Cause;
 use crate::limit::HISTORY_ENTRIES;
-use crate::{Status, UserId, Version, WallTime};
+use crate::{DeviceKind, Status, UserId, Version, WallTime};
 
 /// The form of [`HistoryMessage`] that this program writes and reads. Grows when an older program would misread it.
 pub const HISTORY_FORMAT: u32 = 1;
@@ -48,6 +48,63 @@ pub struct HistoryEntry {
     pub to: Status,
     /// Why.
     pub cause: Cause,
+    /// The sessions that the user has opened since the transition before it. Older programs do not say.
+    #[serde(default, skip_serializing_if = "Opened::is_none")]
+    pub opened: Opened,
+}
+
+/// How many sessions somebody has opened, by kind of device: at most 255 of each, more are not counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Opened {
+    /// In browsers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub web: u8,
+    /// On phones and tablets.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mobile: u8,
+    /// In programs on desktops.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub desktop: u8,
+    /// By servers, virtual sessions among them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub server: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(count: &u8) -> bool {
+    *count == 0
+}
+
+impl Opened {
+    /// Counts one more.
+    pub const fn add(&mut self, kind: DeviceKind) {
+        let count = match kind {
+            DeviceKind::Web => &mut self.web,
+            DeviceKind::Mobile => &mut self.mobile,
+            DeviceKind::Desktop => &mut self.desktop,
+            DeviceKind::Server => &mut self.server,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As stores keep it: web, mobile, desktop, server.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 4] {
+        [self.web, self.mobile, self.desktop, self.server]
+    }
+
+    /// The opposite of [`Self::to_bytes`].
+    #[must_use]
+    pub const fn from_bytes([web, mobile, desktop, server]: [u8; 4]) -> Self {
+        Self { web, mobile, desktop, server }
+    }
 }
 
 /// What a transition was, in a word.
@@ -133,8 +190,11 @@ mod tests {
             from: Status::Offline,
             to: Status::Online,
             cause: Cause::Connected,
+            opened: Opened::default(),
         }
     }
+
+    const MOST: Opened = Opened { web: 255, mobile: 255, desktop: 255, server: 255 };
 
     #[test]
     fn what_is_written_is_read_and_looks_like_this() {
@@ -144,6 +204,12 @@ mod tests {
             String::from_utf8(bytes.clone()).unwrap(),
             r#"{"format":1,"entries":[{"userId":"ana","event":"login","at":"2023-11-14T22:13:20.000Z","version":"0000000100000002000000000003","from":"offline","to":"online","cause":"connected"}]}"#
         );
+        assert_eq!(HistoryMessage::read(&bytes).unwrap(), said);
+        let opened = Opened { web: 2, server: 1, ..Opened::default() };
+        let said = HistorySaid::Entries(vec![HistoryEntry { opened, ..entry() }]);
+        let bytes = HistoryMessage::new(said.clone()).to_bytes();
+        let end = r#""cause":"connected","opened":{"web":2,"server":1}}]}"#;
+        assert!(String::from_utf8(bytes.clone()).unwrap().ends_with(end));
         assert_eq!(HistoryMessage::read(&bytes).unwrap(), said);
         let erase = HistorySaid::Erase(UserId::new("ana").unwrap());
         let bytes = HistoryMessage::new(erase.clone()).to_bytes();
@@ -173,9 +239,25 @@ mod tests {
 
     #[test]
     fn the_longest_message_is_under_the_limit() {
-        let longest = HistoryEntry { user_id: UserId::new(&"\"".repeat(128)).unwrap(), ..entry() };
+        let longest =
+            HistoryEntry { user_id: UserId::new(&"\"".repeat(128)).unwrap(), opened: MOST, ..entry() };
         let bytes = HistoryMessage::new(HistorySaid::Entries(vec![longest; HISTORY_ENTRIES])).to_bytes();
         assert!(bytes.len() <= crate::limit::MESSAGE_BYTES, "{}", bytes.len());
+    }
+
+    #[test]
+    fn sessions_are_counted_by_kind_and_one_more_than_the_most_is_not() {
+        let mut opened = Opened::default();
+        assert!(opened.is_none());
+        for kind in
+            [DeviceKind::Web, DeviceKind::Mobile, DeviceKind::Desktop, DeviceKind::Server, DeviceKind::Mobile]
+        {
+            opened.add(kind);
+        }
+        assert_eq!(opened.to_bytes(), [1, 2, 1, 1]);
+        assert_eq!(Opened::from_bytes([1, 2, 1, 1]), opened);
+        (0..300).for_each(|_| opened.add(DeviceKind::Mobile));
+        assert_eq!(opened.mobile, 255);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An entry of the history.
 
 use herenow_protocol::api::Cause;
+use herenow_protocol::history::Opened;
 use herenow_protocol::{Status, UserId, UserKey, Version, WallTime};
 
 /// One transition of one user, as the history keeps it. Time and version name it: the same twice is one entry.
@@ -20,6 +21,8 @@ pub struct ActivityRecord {
     pub to: Status,
     /// Why.
     pub cause: Cause,
+    /// The sessions that the user has opened since the transition before it.
+    pub opened: Opened,
 }
 
 /// Milliseconds of a day.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use herenow_protocol::api::Cause;
 use herenow_protocol::frame::ManualStatus;
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::ApiStatus;
 use herenow_protocol::record::{KeptClaim, KeptSession, Record, Seen};
 use herenow_protocol::{Epoch, Status, UserId, UserKey, Version, WallTime};
@@ -79,7 +80,12 @@ pub(crate) fn write_entry(entry: &ActivityRecord) -> Result<(Vec<u8>, Vec<u8>), 
     key.extend(entry.at.as_millis().to_be_bytes());
     key.extend(version_bytes(entry.version));
     let value = postcard::to_stdvec(&(&entry.user, entry.from, entry.to, entry.cause));
-    Ok((key, value.map_err(|error| StoreError::Unavailable(error.to_string()))?))
+    let mut value = value.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    // Behind the rest, and only where there is something: older programs wrote none, and read up to there.
+    if !entry.opened.is_none() {
+        value.extend(entry.opened.to_bytes());
+    }
+    Ok((key, value))
 }
 
 /// The entry of a key and a value.
@@ -91,9 +97,14 @@ pub(crate) fn read_entry(path: &Path, key: &[u8], value: &[u8]) -> Result<Activi
         Some((UserKey::from_bytes(*user), at, read_version(rest.try_into().ok()?)))
     };
     let (key, at, version) = parts().ok_or_else(|| unreadable(path))?;
-    let body: (UserId, Status, Status, Cause) = postcard::from_bytes(value).map_err(|_| unreadable(path))?;
-    let (user, from, to, cause) = body;
-    Ok(ActivityRecord { key, user, at, version, from, to, cause })
+    type Body = (UserId, Status, Status, Cause);
+    let body = postcard::take_from_bytes::<Body>(value).map_err(|_| unreadable(path))?;
+    let ((user, from, to, cause), opened) = body;
+    let opened = match opened {
+        [] => Opened::default(),
+        _ => Opened::from_bytes(opened.try_into().map_err(|_| unreadable(path))?),
+    };
+    Ok(ActivityRecord { key, user, at, version, from, to, cause, opened })
 }
 
 /// The day that a key of the history begins with.
@@ -152,6 +163,22 @@ mod tests {
 
     const GOLDEN: &str = "0000000100000002000000000000000303616e61010203030180d095ffbc31000001030101780000\
                           00010080d095ffbc3180d095ffbc31";
+
+    /// An entry without sessions is what older programs wrote, and what they read of one with some.
+    #[test]
+    fn an_entry_of_the_history_on_the_disk_of_format_1() {
+        use crate::testing::entry;
+        let path = Path::new("/x");
+        let none = ActivityRecord { opened: Opened::default(), ..entry("ana", 5, 1) };
+        let (key, value) = write_entry(&none).unwrap();
+        assert_eq!(value, [3, b'a', b'n', b'a', 3, 0, 0]);
+        assert_eq!(read_entry(path, &key, &value).unwrap(), none);
+        let some = ActivityRecord { opened: Opened { web: 2, server: 1, ..Opened::default() }, ..none };
+        let (key, more) = write_entry(&some).unwrap();
+        assert_eq!(more, [&value[..], &[2, 0, 0, 1]].concat());
+        assert_eq!(read_entry(path, &key, &more).unwrap(), some);
+        assert!(read_entry(path, &key, &more[..more.len() - 1]).is_err());
+    }
 
     #[test]
     fn what_is_no_record_is_damage() {

@@ -45,7 +45,7 @@ pub use error::StoreError;
 pub use memory::{MemoryLog, MemoryStore};
 #[cfg(feature = "near")]
 pub use near::{Near, NearClock, NearConfig, NearCounts};
-pub use people::{Analytics, HourOnline, People, UserDetails};
+pub use people::{Analytics, HourOnline, HourSessions, People, UserDetails};
 #[cfg(feature = "postgres")]
 pub use postgres::{POSTGRES_SCHEMA, Postgres, PostgresConfig};
 #[cfg(feature = "redis")]

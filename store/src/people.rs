@@ -67,6 +67,22 @@ pub struct HourOnline {
     pub average: f64,
 }
 
+/// How many sessions were opened in an hour, by kind of device. One that opened while its user was there counts when the
+/// user's status changed next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HourSessions {
+    /// When the hour began.
+    pub hour: WallTime,
+    /// In browsers.
+    pub web: u64,
+    /// On phones and tablets.
+    pub mobile: u64,
+    /// In programs on desktops.
+    pub desktop: u64,
+    /// By servers, virtual sessions among them.
+    pub server: u64,
+}
+
 /// Answers questions about everybody, from the history. [`StoreError::Setting`] names what of a question cannot be.
 pub trait Analytics: Send + Sync {
     /// How many users had which status at a moment; "now" is the moment that it is.
@@ -92,4 +108,8 @@ pub trait Analytics: Send + Sync {
 
     /// How many transitions there were in each minute of a span of at most a day. Minutes without any are left out.
     fn transitions_per_minute(&self, span: Span) -> BoxFuture<'_, Result<Vec<(WallTime, u64)>, StoreError>>;
+
+    /// How many sessions were opened in each hour of a span of at most 31 days, by kind of device. Hours without any are
+    /// left out.
+    fn sessions_by_device(&self, span: Span) -> BoxFuture<'_, Result<Vec<HourSessions>, StoreError>>;
 }

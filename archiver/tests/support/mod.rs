@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _};
 use herenow_archiver::{Archive, Target};
 use herenow_protocol::api::Cause;
-use herenow_protocol::history::{Event, HistoryEntry};
+use herenow_protocol::history::{Event, HistoryEntry, Opened};
 use herenow_protocol::{Epoch, Placement, Status, UserId, UserKey, Version, WallTime};
 use herenow_store::{ActivityLog, ActivityRecord, MemoryLog, People, Span, StoreError, UserDetails};
 use prometheus_client::registry::Registry;
@@ -41,6 +41,7 @@ pub fn entry(name: &str, n: u64) -> HistoryEntry {
         from,
         to,
         cause: Cause::Connected,
+        opened: Opened::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What goes into a coordinator and what comes out of it.
 
 use herenow_protocol::api::{Cause, Changes, PartitionPage, Problem};
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::{CoordinatorBeat, Delta, Fenced, GatewayBeat, ToGateway, Up};
 use herenow_protocol::record::Record;
 use herenow_protocol::{
@@ -79,6 +80,8 @@ pub struct Transition {
     pub cause: Cause,
     /// The presence after, as watchers see it, with its version.
     pub presence: Presence,
+    /// The sessions that the user has opened since its status changed last. None where it has not changed.
+    pub opened: Opened,
 }
 
 /// Everything a coordinator can want done.

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use herenow_protocol::api::{Cause, Change};
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::{Ended, Ending, Entry, SessionChange, SessionRecord, Shown};
 use herenow_protocol::{
-    DeviceId, Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber, Status, UserId,
-    UserKey, Version, WallTime,
+    DeviceId, DeviceKind, Epoch, GatewayId, MonoTime, Now, Origin, Partition, Presence, SessionNumber,
+    Status, UserId, UserKey, Version, WallTime,
 };
 
 use crate::derive::{Derived, Rule, derive};
@@ -104,8 +105,10 @@ impl PartitionState {
         match change {
             SessionChange::Opened(record) => {
                 let key = record.key;
+                let kind = self.is_new(&record).then_some(record.kind);
                 self.welcome_back(key, &record.device, now.mono);
                 self.open(origin, record, now, config);
+                self.count_opened(key, kind);
                 self.evaluate(key, Cause::Connected, now, config);
             }
             SessionChange::Activity { number, key, activity, since } => {
@@ -137,7 +140,7 @@ impl PartitionState {
         let listed: hashbrown::HashSet<SessionNumber> =
             whole.sessions.iter().map(|record| record.number).collect();
         let cause = if self.settled { Cause::Connected } else { Cause::Rebuilt };
-        let mut accounted = listed;
+        let (mut accounted, newest) = (listed, known.newest);
         for ended in whole.ended {
             let (number, key) = (ended.record.number, ended.record.key);
             let cause = ended_cause(ended.how);
@@ -154,8 +157,24 @@ impl PartitionState {
         }
         for record in whole.sessions {
             let key = record.key;
+            // What an owner hears of that has not settled was counted by the one before it.
+            let unheard = self.settled && record.number > newest && self.is_new(&record);
+            let kind = unheard.then_some(record.kind);
             self.open(origin, record, now, config);
+            self.count_opened(key, kind);
             self.evaluate(key, cause, now, config);
+        }
+    }
+
+    /// Whether a session that opens is not that of a device which has come back.
+    fn is_new(&self, record: &SessionRecord) -> bool {
+        !self.users.get(&record.key).is_some_and(|user| user.has_lost(&record.device))
+    }
+
+    /// Counts a session for the history.
+    fn count_opened(&mut self, key: UserKey, kind: Option<DeviceKind>) {
+        if let (Some(user), Some(kind)) = (self.users.get_mut(&key), kind) {
+            user.opened.add(kind);
         }
     }
 
@@ -347,6 +366,8 @@ impl PartitionState {
         self.outbox.entries.push(user.entry(key));
         if changed.public {
             let (presence, cause) = (presence(user, self.epoch), told);
+            let opened =
+                if presence.status == from { Opened::default() } else { std::mem::take(&mut user.opened) };
             self.outbox.changes.push((self.n, Change { from, cause, presence: presence.clone() }));
             let user = user.id.clone();
             self.outbox.transitions.push(Transition {
@@ -355,6 +376,7 @@ impl PartitionState {
                 from,
                 cause,
                 presence,
+                opened,
             });
             self.note_changed(key, config);
         }
@@ -416,7 +438,8 @@ impl PartitionState {
         let cause = Cause::Erased;
         self.outbox.changes.push((self.n, Change { from, cause, presence: presence.clone() }));
         let user = user.id.clone();
-        self.outbox.transitions.push(Transition { partition: self.partition, user, from, cause, presence });
+        let (partition, opened) = (self.partition, Opened::default());
+        self.outbox.transitions.push(Transition { partition, user, from, cause, presence, opened });
     }
 
     /// Forgets a user, if no session holds it.

@@ -3,6 +3,7 @@
 use herenow_protocol::api::{Cause, ExplainedSession, Explanation, PartitionPage, Problem};
 use herenow_protocol::code::ErrorCode;
 use herenow_protocol::frame::ManualStatus;
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::{
     ApiStatus, ClaimCommand, ClaimDone, ClaimRequest, Claimed, Entry, ExplainRequest, ListRequest, Pull,
     Snapshot, ToGateway,
@@ -157,6 +158,7 @@ impl PartitionState {
         let lasts = ttl.unwrap_or(config.virtual_session_ttl);
         let named = name.is_some();
         let holder = Holder::Virtual(name);
+        let renews = user.sessions.iter().any(|session| session.holder == holder);
         user.sessions.retain(|session| session.holder != holder);
         let status = claim.status;
         let alone = !user.sessions.iter().any(|s| s.counts(now.mono));
@@ -166,6 +168,9 @@ impl PartitionState {
                 user.drop_least();
             }
             user.sessions.push(virtual_session(holder, now, now.mono.after(lasts)));
+            if !renews {
+                user.opened.add(DeviceKind::Server);
+            }
         }
         let active = user.sessions.iter().any(|s| s.counts(now.mono) && s.activity == Activity::Active);
         claim.until = ttl.map(|ttl| now.mono.after(ttl));
@@ -186,6 +191,7 @@ impl PartitionState {
     fn erase(&mut self, key: UserKey, now: Now, config: &Config, out: &mut Vec<Output>) {
         let Some(user) = self.users.get_mut(&key) else { return };
         user.claims = crate::claims::Claims::default();
+        user.opened = Opened::default();
         user.sessions.retain(Session::is_live);
         // What waits to be handed on would come behind the erasure.
         self.outbox.transitions.retain(|waiting| waiting.user != user.id);

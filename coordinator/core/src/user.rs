@@ -1,8 +1,9 @@
 //! A user as the owner of its partition knows it.
 
 use herenow_protocol::api::Cause;
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::{Entry, Shown};
-use herenow_protocol::{Activity, MonoTime, Now, Status, UserId, UserKey, WallTime};
+use herenow_protocol::{Activity, DeviceId, MonoTime, Now, Status, UserId, UserKey, WallTime};
 
 use crate::claims::Claims;
 use crate::derive::{Derived, Face};
@@ -22,6 +23,8 @@ pub(crate) struct User {
     pub(crate) timer: Option<MonoTime>,
     /// It waits for its turn to be shown offline, for this reason.
     pub(crate) fading: Option<Cause>,
+    /// The sessions opened since its status changed last, for the history.
+    pub(crate) opened: Opened,
 }
 
 impl User {
@@ -34,6 +37,7 @@ impl User {
             own: None,
             timer: None,
             fading: None,
+            opened: Opened { web: 0, mobile: 0, desktop: 0, server: 0 },
         }
     }
 
@@ -69,6 +73,11 @@ impl User {
         } else {
             None
         }
+    }
+
+    /// Whether a session of a device goes on with one that was lost: somebody has come back.
+    pub(crate) fn has_lost(&self, device: &DeviceId) -> bool {
+        self.sessions.iter().any(|session| !session.is_live() && session.device.as_ref() == Some(device))
     }
 
     /// Makes room for one more session: the oldest that is lost or virtual goes, else the oldest.

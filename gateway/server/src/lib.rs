@@ -26,7 +26,7 @@ mod wire;
 
 pub use config::Config;
 pub use metrics::Violations;
-pub use rest::analytics::{Answered, Asked, Counts, Day, Hour, Minute, Was};
+pub use rest::analytics::{Answered, Asked, Counts, Day, Hour, Minute, SessionHour, Was};
 pub use rest::directory::{Directory, Person, Refused};
 pub use rest::kept::LastKnown;
 pub use server::{GatewayServer, Parts, StartError};

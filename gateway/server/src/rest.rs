@@ -61,6 +61,7 @@ pub(crate) fn router(api: Api, extra: Option<Router>) -> Router {
             .route("/analytics/online-per-hour", get(analytics::online_per_hour))
             .route("/analytics/time-online", get(analytics::time_online))
             .route("/analytics/transitions-per-minute", get(analytics::transitions_per_minute))
+            .route("/analytics/sessions-by-device", get(analytics::sessions_by_device))
     };
     let router = calls()
         .nest("/v1", calls())

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use herenow_protocol::WallTime;
 use herenow_protocol::api::Cause;
+use herenow_protocol::history::Opened;
 use herenow_protocol::{Status, UserKey};
 use herenow_store::testing::version;
 use herenow_store::{ActivityLog as _, ActivityRecord, Postgres, PostgresConfig, Span};
@@ -33,6 +34,7 @@ fn entries(round: u64) -> Vec<Vec<ActivityRecord>> {
             from: Status::Offline,
             to: Status::Online,
             cause: Cause::Connected,
+            opened: Opened { web: 1, ..Opened::default() },
         }
     };
     (0..ENTRIES / BATCH).map(|batch| (batch * BATCH..(batch + 1) * BATCH).map(entry).collect()).collect()
@@ -83,9 +85,11 @@ fn moment(at: WallTime) -> SystemTime {
 }
 
 async fn copy(client: &Client, table: &str, batch: &[ActivityRecord]) {
-    let text = Type::TEXT;
-    let types = [Type::BYTEA, text.clone(), Type::TIMESTAMPTZ, Type::BYTEA, text.clone(), text.clone(), text];
-    let columns = "(user_key, user_id, at, version, from_status, to_status, cause)";
+    let (text, count) = (Type::TEXT, Type::INT2);
+    let mut types = vec![Type::BYTEA, text.clone(), Type::TIMESTAMPTZ, Type::BYTEA];
+    types.extend([text.clone(), text.clone(), text, count.clone(), count.clone(), count.clone(), count]);
+    let columns = "(user_key, user_id, at, version, from_status, to_status, cause,
+        opened_web, opened_mobile, opened_desktop, opened_server)";
     let sink = client.copy_in(&format!("COPY {table} {columns} FROM STDIN BINARY")).await.unwrap();
     let mut writer = std::pin::pin!(BinaryCopyInWriter::new(sink, &types));
     for entry in batch {
@@ -100,6 +104,10 @@ async fn copy(client: &Client, table: &str, batch: &[ActivityRecord]) {
                 &"offline",
                 &"online",
                 &"connected",
+                &1_i16,
+                &0_i16,
+                &0_i16,
+                &0_i16,
             ])
             .await
             .unwrap();

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use herenow_protocol::history::Opened;
 use herenow_protocol::{Status, UserId, UserKey, Version, WallTime};
 use scylla::client::session::Session;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
-use scylla::value::{CqlTimestamp, CqlTimeuuid};
+use scylla::value::{CqlTimestamp, CqlTimeuuid, MaybeUnset};
 
 use super::{Cassandra, prepare, rows};
 use crate::activity::day;
@@ -36,8 +37,9 @@ impl Statements {
     pub(super) async fn prepare(name: &str, session: &Session) -> Result<Self, StoreError> {
         let add =
             "INSERT INTO user_activity (user_key, day, timestamp, version, activity_id, user_id, event_type,
-            from_status, to_status, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?";
-        let read = "SELECT timestamp, version, user_id, from_status, to_status, cause FROM user_activity
+            from_status, to_status, cause, opened) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?";
+        let read =
+            "SELECT timestamp, version, user_id, from_status, to_status, cause, opened FROM user_activity
             WHERE user_key = ? AND day = ? AND timestamp >= ? AND timestamp < ? LIMIT ?";
         let set_horizon = "INSERT INTO horizon (name, day) VALUES ('activity', ?) USING TIMESTAMP ?";
         let prepare = |text: &'static str| prepare(name, session, text);
@@ -65,8 +67,11 @@ type Row = (
     &'static str,
     &'static str,
     &'static str,
+    MaybeUnset<Vec<u8>>,
     i32,
 );
+
+type Found = (CqlTimestamp, Vec<u8>, String, String, String, String, Option<Vec<u8>>);
 
 fn day_of(at: WallTime) -> i32 {
     i32::try_from(day(at)).unwrap_or(i32::MAX)
@@ -113,6 +118,10 @@ impl Cassandra {
             names::of_status(entry.from),
             names::of_status(entry.to),
             names::of_cause(entry.cause),
+            match entry.opened {
+                none if none.is_none() => MaybeUnset::Unset,
+                some => MaybeUnset::Set(some.to_bytes().to_vec()),
+            },
             self.inner.activity_ttl,
         )
     }
@@ -150,15 +159,9 @@ impl Cassandra {
         let limit = i32::try_from(PAGE).unwrap_or(i32::MAX);
         let asked = (key.to_bytes().to_vec(), day, stamp(span.from), stamp(span.to), limit);
         let read = self.inner.session.execute_unpaged(&self.inner.activity.read, asked).await;
-        let read = rows::<(CqlTimestamp, Vec<u8>, String, String, String, String)>(&self.inner.name, read)?;
-        let entry = |(at, version, user, from, to, cause): (
-            CqlTimestamp,
-            Vec<u8>,
-            String,
-            String,
-            String,
-            String,
-        )| {
+        let read = rows::<Found>(&self.inner.name, read)?;
+        let entry = |(at, version, user, from, to, cause, opened): Found| {
+            let opened = opened.map(|bytes| bytes.try_into().ok().map(Opened::from_bytes));
             Some(ActivityRecord {
                 key,
                 user: UserId::new(&user).ok()?,
@@ -167,6 +170,7 @@ impl Cassandra {
                 from: names::status(&from)?,
                 to: names::status(&to)?,
                 cause: names::cause(&cause)?,
+                opened: opened.unwrap_or_else(|| Some(Opened::default()))?,
             })
         };
         read.into_iter().map(|row| entry(row).ok_or_else(|| self.unreadable())).collect()

@@ -11,10 +11,10 @@ use super::{CassandraConfig, failure};
 use crate::StoreError;
 
 /// The version of the tables that this program reads and writes.
-pub const CASSANDRA_SCHEMA: u32 = 1;
+pub const CASSANDRA_SCHEMA: u32 = 2;
 
 /// What brings the tables from one version to the next, from none on. What stands here is never changed, only added to.
-const STEPS: [&str; CASSANDRA_SCHEMA as usize] = [include_str!("schema_1.cql")];
+const STEPS: [&str; CASSANDRA_SCHEMA as usize] = [include_str!("schema_1.cql"), include_str!("schema_2.cql")];
 
 const VERSIONS: &str =
     "CREATE TABLE IF NOT EXISTS schema_version (name text, version int, PRIMARY KEY ((name), version))";

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use deadpool_postgres::Client;
 use futures::future::{BoxFuture, FutureExt as _};
+use herenow_protocol::history::Opened;
 use herenow_protocol::{UserId, UserKey, WallTime};
 use tokio_postgres::Row;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -22,14 +23,30 @@ const DAYS: usize = 366;
 
 /// Where rows come in before those that are there already are left out; of each connection its own.
 const INCOMING: &str = "CREATE TEMP TABLE IF NOT EXISTS incoming (
-    user_key bytea, user_id text, at timestamptz, version bytea, from_status text, to_status text, cause text
+    user_key bytea, user_id text, at timestamptz, version bytea, from_status text, to_status text, cause text,
+    opened_web smallint, opened_mobile smallint, opened_desktop smallint, opened_server smallint
 ) ON COMMIT DELETE ROWS";
 const COPY: &str = "COPY incoming FROM STDIN BINARY";
-const COLUMNS: [Type; 7] =
-    [Type::BYTEA, Type::TEXT, Type::TIMESTAMPTZ, Type::BYTEA, Type::TEXT, Type::TEXT, Type::TEXT];
-const TAKE_OVER: &str = "INSERT INTO activity (user_key, user_id, at, version, from_status, to_status, cause)
-    SELECT user_key, user_id, at, version, from_status, to_status, cause FROM incoming ON CONFLICT DO NOTHING";
-const QUERY: &str = "SELECT user_id, at, version, from_status, to_status, cause FROM activity
+const COLUMNS: [Type; 11] = [
+    Type::BYTEA,
+    Type::TEXT,
+    Type::TIMESTAMPTZ,
+    Type::BYTEA,
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::INT2,
+    Type::INT2,
+    Type::INT2,
+    Type::INT2,
+];
+const TAKE_OVER: &str = "INSERT INTO activity (user_key, user_id, at, version, from_status, to_status, cause,
+        opened_web, opened_mobile, opened_desktop, opened_server)
+    SELECT user_key, user_id, at, version, from_status, to_status, cause,
+        opened_web, opened_mobile, opened_desktop, opened_server
+    FROM incoming ON CONFLICT DO NOTHING";
+const QUERY: &str = "SELECT user_id, at, version, from_status, to_status, cause,
+        opened_web, opened_mobile, opened_desktop, opened_server FROM activity
     WHERE user_key = $1 AND at >= $2 AND at < $3 ORDER BY at, version LIMIT $4";
 
 impl ActivityLog for Postgres {
@@ -138,6 +155,7 @@ async fn copy(client: &mut Client, entries: &[ActivityRecord]) -> Result<(), tok
     let mut writer = std::pin::pin!(BinaryCopyInWriter::new(transaction.copy_in(COPY).await?, &COLUMNS));
     for entry in entries {
         let (key, version) = (entry.key.to_bytes(), version_bytes(entry.version));
+        let [web, mobile, desktop, server] = entry.opened.to_bytes().map(i16::from);
         writer
             .as_mut()
             .write(&[
@@ -148,6 +166,10 @@ async fn copy(client: &mut Client, entries: &[ActivityRecord]) -> Result<(), tok
                 &names::of_status(entry.from),
                 &names::of_status(entry.to),
                 &names::of_cause(entry.cause),
+                &web,
+                &mobile,
+                &desktop,
+                &server,
             ])
             .await?;
     }
@@ -158,6 +180,7 @@ async fn copy(client: &mut Client, entries: &[ActivityRecord]) -> Result<(), tok
 
 fn read(key: UserKey, row: &Row) -> Option<ActivityRecord> {
     let version: &[u8] = row.try_get(2).ok()?;
+    let opened = |column| u8::try_from(row.try_get::<_, i16>(column).ok()?).ok();
     Some(ActivityRecord {
         key,
         user: UserId::new(row.try_get::<_, &str>(0).ok()?).ok()?,
@@ -166,5 +189,6 @@ fn read(key: UserKey, row: &Row) -> Option<ActivityRecord> {
         from: names::status(row.try_get(3).ok()?)?,
         to: names::status(row.try_get(4).ok()?)?,
         cause: names::cause(row.try_get(5).ok()?)?,
+        opened: Opened::from_bytes([opened(6)?, opened(7)?, opened(8)?, opened(9)?]),
     })
 }

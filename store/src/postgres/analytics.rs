@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::{Postgres, moment, wall};
 use crate::names;
 use crate::server::ensure;
-use crate::{Analytics, HourOnline, PAGE, Span, StoreError};
+use crate::{Analytics, HourOnline, HourSessions, PAGE, Span, StoreError};
 
 /// Longest span of answers by the hour.
 const HOURS: Duration = Duration::from_hours(31 * 24);
@@ -85,6 +85,12 @@ const TIME_ONLINE: &str = "WITH entries AS (
 const PER_MINUTE: &str = "SELECT date_trunc('minute', at) AS minute, count(*) FROM activity
     WHERE at >= $1 AND at < $2 GROUP BY minute ORDER BY minute";
 
+const SESSIONS: &str =
+    "SELECT date_trunc('hour', at) AS hour, sum(opened_web)::bigint, sum(opened_mobile)::bigint,
+        sum(opened_desktop)::bigint, sum(opened_server)::bigint FROM activity
+    WHERE at >= $1 AND at < $2 AND (opened_web, opened_mobile, opened_desktop, opened_server) <> (0, 0, 0, 0)
+    GROUP BY hour ORDER BY hour";
+
 impl Analytics for Postgres {
     fn statuses_at(&self, at: WallTime) -> BoxFuture<'_, Result<Vec<(Status, u64)>, StoreError>> {
         async move {
@@ -153,6 +159,25 @@ impl Analytics for Postgres {
             };
             let rows = self.ask(PER_MINUTE, vec![Box::new(from), Box::new(to)]).await?;
             self.read(&rows, |row| Some((wall(row.try_get(0).ok()?), count(row, 1)?)))
+        }
+        .boxed()
+    }
+
+    fn sessions_by_device(&self, span: Span) -> BoxFuture<'_, Result<Vec<HourSessions>, StoreError>> {
+        async move {
+            let Some((from, to)) = moments(span, HOURS, "must be at most 31 days")? else {
+                return Ok(Vec::new());
+            };
+            let rows = self.ask(SESSIONS, vec![Box::new(from), Box::new(to)]).await?;
+            self.read(&rows, |row| {
+                Some(HourSessions {
+                    hour: wall(row.try_get(0).ok()?),
+                    web: count(row, 1)?,
+                    mobile: count(row, 2)?,
+                    desktop: count(row, 3)?,
+                    server: count(row, 4)?,
+                })
+            })
         }
         .boxed()
     }

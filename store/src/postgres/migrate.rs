@@ -6,10 +6,10 @@ use super::failure;
 use crate::StoreError;
 
 /// The version of the tables that this program reads and writes.
-pub const POSTGRES_SCHEMA: u32 = 1;
+pub const POSTGRES_SCHEMA: u32 = 2;
 
 /// What brings the tables from one version to the next, from none on. What stands here is never changed, only added to.
-const STEPS: [&str; POSTGRES_SCHEMA as usize] = [include_str!("schema_1.sql")];
+const STEPS: [&str; POSTGRES_SCHEMA as usize] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Makes or alters the tables, each step whole or not at all. Refuses those of a newer program, and those of others.
 pub(super) async fn run(server: &str, schema: &str, client: &mut Client) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use herenow_protocol::api::Cause;
 use herenow_protocol::frame::ManualStatus;
+use herenow_protocol::history::Opened;
 use herenow_protocol::message::ApiStatus;
 use herenow_protocol::record::{KeptClaim, KeptSession, Record, Seen};
 use herenow_protocol::{DeviceId, Epoch, Placement, Status, UserId, UserKey, Version, WallTime};
@@ -104,6 +105,11 @@ pub fn entry(name: &str, at_ms: u64, n: u64) -> ActivityRecord {
         from: Status::Offline,
         to: Status::Online,
         cause: Cause::Connected,
+        opened: if n % 2 == 1 {
+            Opened { mobile: 1, server: 2, ..Opened::default() }
+        } else {
+            Opened::default()
+        },
     }
 }
 

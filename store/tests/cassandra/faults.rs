@@ -183,12 +183,13 @@ async fn a_newer_schema_and_the_tables_of_others_are_left_alone() {
     let Some(server) = Server::shared() else { return };
     let (config, others, session) = (server.config(), server.config(), session(&server).await);
     drop(Cassandra::open(&config).await.unwrap());
+    let (keyspace, version) = (&config.keyspace, CASSANDRA_SCHEMA + 1);
     let newer =
-        format!("INSERT INTO {}.schema_version (name, version) VALUES ('herenow', 2)", config.keyspace);
+        format!("INSERT INTO {keyspace}.schema_version (name, version) VALUES ('herenow', {version})");
     session.query_unpaged(newer, ()).await.unwrap();
     let is_schema = |error: &StoreError, what: &str| matches!(error, StoreError::Schema { found, wanted: CASSANDRA_SCHEMA, .. } if found.contains(what));
     let error = refused(&config).await;
-    assert!(is_schema(&error, "2"), "{error:?}");
+    assert!(is_schema(&error, &version.to_string()), "{error:?}");
 
     let make = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}";
     session.query_unpaged(format!("CREATE KEYSPACE {} {make}", others.keyspace), ()).await.unwrap();
@@ -196,6 +197,30 @@ async fn a_newer_schema_and_the_tables_of_others_are_left_alone() {
     session.query_unpaged(table, ()).await.unwrap();
     let error = refused(&others).await;
     assert!(is_schema(&error, "letters"), "{error:?}");
+}
+
+/// What an older program has written is read, and a step that broke off at its end is made again.
+#[tokio::test]
+async fn the_tables_of_an_older_program_are_altered_with_what_they_have() {
+    let Some(server) = Server::shared() else { return };
+    let (config, session) = (server.config(), session(&server).await);
+    let (old, new) = (entry("ana", 5, 2), entry("ana", 6, 3));
+    assert!(old.opened.is_none() && !new.opened.is_none());
+    let store = Cassandra::open(&config).await.unwrap();
+    store.append_batch(vec![old.clone()]).await.unwrap();
+    drop(store);
+    let (keyspace, version) = (&config.keyspace, CASSANDRA_SCHEMA);
+    let back =
+        format!("DELETE FROM {keyspace}.schema_version WHERE name = 'herenow' AND version = {version}");
+    for undo in [Some(format!("ALTER TABLE {keyspace}.user_activity DROP opened")), None] {
+        if let Some(undo) = undo {
+            session.query_unpaged(undo, ()).await.unwrap();
+        }
+        session.query_unpaged(back.clone(), ()).await.unwrap();
+        let store = Cassandra::open(&config).await.unwrap();
+        store.append_batch(vec![new.clone()]).await.unwrap();
+        assert_eq!(store.query(key("ana"), Span::ALL).await.unwrap(), [old.clone(), new.clone()]);
+    }
 }
 
 #[tokio::test]

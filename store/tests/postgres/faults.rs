@@ -127,17 +127,47 @@ async fn a_newer_schema_and_the_tables_of_others_are_left_alone() {
     let config = server.config();
     drop(Postgres::open(&config).await.unwrap());
     let client = server.client().await;
-    let newer = format!("INSERT INTO {}.schema_version (version) VALUES (2)", config.schema);
+    let newer = POSTGRES_SCHEMA + 1;
+    let newer = format!("INSERT INTO {}.schema_version (version) VALUES ({newer})", config.schema);
     client.batch_execute(&newer).await.unwrap();
     let error = refused(&config).await;
     let is_schema = |error: &StoreError, what: &str| matches!(error, StoreError::Schema { found, wanted: POSTGRES_SCHEMA, .. } if found.contains(what));
-    assert!(is_schema(&error, "2"), "{error:?}");
+    assert!(is_schema(&error, &(POSTGRES_SCHEMA + 1).to_string()), "{error:?}");
 
     let others = server.config();
     let make = format!("CREATE SCHEMA {0}; CREATE TABLE {0}.letters (text text)", others.schema);
     client.batch_execute(&make).await.unwrap();
     let error = refused(&others).await;
     assert!(is_schema(&error, "somebody else"), "{error:?}");
+}
+
+/// What an older program has written is read, and the same tables take what this one writes.
+#[tokio::test]
+async fn the_tables_of_an_older_program_are_altered_with_what_they_have() {
+    let Some(server) = Server::shared() else { return };
+    let (config, client) = (server.config(), server.client().await);
+    let (schema, first) = (&config.schema, include_str!("../../src/postgres/schema_1.sql"));
+    let made = format!(
+        "CREATE SCHEMA {schema}; SET search_path TO {schema};
+         CREATE TABLE schema_version (version integer PRIMARY KEY, made_at timestamptz NOT NULL DEFAULT now());
+         {first}
+         INSERT INTO schema_version (version) VALUES (1); SELECT make_day(0)"
+    );
+    client.batch_execute(&made).await.unwrap();
+    let old = entry("ana", 6, 2);
+    let (name, at) = (key("ana").to_bytes(), std::time::UNIX_EPOCH + Duration::from_millis(6));
+    let version = (u128::from(old.version.epoch.counter) << 96
+        | u128::from(old.version.epoch.nonce) << 64
+        | u128::from(old.version.n))
+    .to_be_bytes();
+    let add = "INSERT INTO activity (user_key, user_id, at, version, from_status, to_status, cause)
+        VALUES ($1, 'ana', $2, $3, 'offline', 'online', 'connected')";
+    client.execute(add, &[&name.as_slice(), &at, &version.as_slice()]).await.unwrap();
+    let store = Postgres::open(&config).await.unwrap();
+    let new = entry("ana", 7, 3);
+    assert!(old.opened.is_none() && !new.opened.is_none());
+    store.append_batch(vec![new.clone()]).await.unwrap();
+    assert_eq!(store.query(key("ana"), Span::ALL).await.unwrap(), [old, new]);
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use herenow_protocol::history::Opened;
 use herenow_protocol::{Status, WallTime};
 use herenow_store::testing::{entry, key, user, version};
 use herenow_store::{
-    ActivityLog as _, ActivityRecord, Analytics as _, HourOnline, Postgres, PostgresConfig, Span, StoreError,
+    ActivityLog as _, ActivityRecord, Analytics as _, HourOnline, HourSessions, Postgres, PostgresConfig,
+    Span, StoreError,
 };
 
 use crate::server::Server;
@@ -25,7 +27,8 @@ fn span(from: u64, to: u64) -> Span {
 }
 
 fn change(name: &str, ms: u64, from: Status, to: Status) -> ActivityRecord {
-    ActivityRecord { at: at(ms), version: version(1, ms), from, to, ..entry(name, 0, 0) }
+    let opened = Opened::default();
+    ActivityRecord { at: at(ms), version: version(1, ms), from, to, opened, ..entry(name, 0, 0) }
 }
 
 /// Ana is there from 22:00 of the day before to 1:30, and away for a while in it; Ben from 0:15 to 0:45; Cleo comes at
@@ -101,6 +104,28 @@ async fn transitions_by_minute() {
     store.append_batch(vec![more]).await.unwrap();
     let minutes = store.transitions_per_minute(span(0, HOUR)).await.unwrap();
     assert_eq!(minutes, [(at(15 * MINUTE), 2), (at(30 * MINUTE), 1), (at(45 * MINUTE), 1)]);
+}
+
+/// Ana comes by web and opens two sessions on her phone meanwhile; Ben comes by the desktop an hour later.
+#[tokio::test]
+async fn sessions_by_kind_of_device() {
+    let Some((_server, store)) = night().await else { return };
+    let opened = |record: ActivityRecord, opened| ActivityRecord { opened, ..record };
+    let (came, left) = (Status::Online, Status::Offline);
+    let wrote = vec![
+        opened(change("dora", 5 * HOUR, left, came), Opened { web: 1, ..Opened::default() }),
+        opened(change("dora", 5 * HOUR + MINUTE, came, left), Opened { mobile: 2, ..Opened::default() }),
+        opened(change("eve", 6 * HOUR, left, came), Opened { desktop: 1, server: 255, ..Opened::default() }),
+    ];
+    store.append_batch(wrote).await.unwrap();
+    let none = HourSessions { hour: at(5 * HOUR), web: 0, mobile: 0, desktop: 0, server: 0 };
+    let first = HourSessions { web: 1, mobile: 2, ..none };
+    let second = HourSessions { hour: at(6 * HOUR), desktop: 1, server: 255, ..none };
+    assert_eq!(store.sessions_by_device(span(0, 6 * HOUR)).await.unwrap(), [first]);
+    assert_eq!(store.sessions_by_device(span(0, 6 * HOUR + 1)).await.unwrap(), [first, second]);
+    assert_eq!(store.sessions_by_device(span(7 * HOUR, 8 * HOUR)).await.unwrap(), []);
+    let long = store.sessions_by_device(span(0, 31 * DAY + 1)).await;
+    assert!(matches!(long, Err(StoreError::Setting { key: "span", .. })), "{long:?}");
 }
 
 #[tokio::test]

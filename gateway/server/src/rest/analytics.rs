@@ -47,6 +47,13 @@ pub enum Asked {
         /// The first moment after it.
         to: Option<WallTime>,
     },
+    /// How many sessions were opened in each hour, by kind of device.
+    SessionsByDevice {
+        /// The first moment.
+        from: WallTime,
+        /// The first moment after it.
+        to: Option<WallTime>,
+    },
 }
 
 /// An answer, as it is sent.
@@ -86,6 +93,11 @@ pub enum Answered {
     TransitionsPerMinute {
         /// Each minute with any.
         minutes: Vec<Minute>,
+    },
+    /// To [`Asked::SessionsByDevice`].
+    SessionsByDevice {
+        /// Each hour with any, as UTC has them.
+        hours: Vec<SessionHour>,
     },
 }
 
@@ -142,6 +154,21 @@ pub struct Minute {
     pub transitions: u64,
 }
 
+/// How many sessions were opened in an hour, by kind of device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct SessionHour {
+    /// When it began.
+    pub hour: WallTime,
+    /// `web`.
+    pub web: u64,
+    /// `mobile`.
+    pub mobile: u64,
+    /// `desktop`.
+    pub desktop: u64,
+    /// `server`, virtual sessions among them.
+    pub server: u64,
+}
+
 pub(super) async fn statuses(State(api): State<Api>, request: Request) -> Outcome {
     answer(&api, request, |given| Ok(Asked::Statuses { at: given.at })).await
 }
@@ -168,6 +195,10 @@ pub(super) async fn time_online(State(api): State<Api>, request: Request) -> Out
 
 pub(super) async fn transitions_per_minute(State(api): State<Api>, request: Request) -> Outcome {
     answer(&api, request, |given| Ok(Asked::TransitionsPerMinute { from: given.from()?, to: given.to })).await
+}
+
+pub(super) async fn sessions_by_device(State(api): State<Api>, request: Request) -> Outcome {
+    answer(&api, request, |given| Ok(Asked::SessionsByDevice { from: given.from()?, to: given.to })).await
 }
 
 #[derive(Deserialize)]

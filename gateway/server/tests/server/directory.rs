@@ -106,6 +106,8 @@ fn only_administrators_ask_and_bad_questions_have_a_code() {
         ("GET", "/analytics/statuses?at=noon", &admin, "", 400, "invalid_value"),
         ("GET", "/analytics/online-per-hour", &admin, "", 400, "invalid_value"),
         ("GET", "/analytics/time-online?from=2024-01-31T08:00:00Z", &admin, "", 400, "invalid_value"),
+        ("GET", "/analytics/sessions-by-device", &admin, "", 400, "invalid_value"),
+        ("GET", "/analytics/sessions-by-device?from=2024-01-31T08:00:00Z", &other, "", 403, "forbidden"),
         (
             "GET",
             "/analytics/time-online?userId=&from=2024-01-31T08:00:00Z",
@@ -143,6 +145,7 @@ fn questions_arrive_as_they_were_asked() {
     ask(format!("/analytics/online-per-hour?from={eight}"));
     ask(format!("/analytics/time-online?userId=ana&from={eight}&to=2024-02-01T00:00:00%2B01:00"));
     ask(format!("/analytics/transitions-per-minute?from={eight}&something=else"));
+    ask(format!("/analytics/sessions-by-device?from={eight}"));
     let (from, user) = (WallTime::from_millis(1_706_688_000_000), |name: &str| UserId::new(name).unwrap());
     let to = Some(WallTime::from_millis(1_706_688_000_000 + 15 * 3_600_000));
     assert_eq!(
@@ -153,6 +156,7 @@ fn questions_arrive_as_they_were_asked() {
             Asked::OnlinePerHour { from, to: None },
             Asked::TimeOnline { user: user("ana"), from, to },
             Asked::TransitionsPerMinute { from, to: None },
+            Asked::SessionsByDevice { from, to: None },
         ]
     );
 }

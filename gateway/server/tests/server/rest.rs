@@ -117,8 +117,14 @@ fn the_documents_describe_every_path_and_code() {
     {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
-    let questions =
-        ["statuses", "who-was-online", "online-per-hour", "time-online", "transitions-per-minute"];
+    let questions = [
+        "statuses",
+        "who-was-online",
+        "online-per-hour",
+        "time-online",
+        "transitions-per-minute",
+        "sessions-by-device",
+    ];
     for path in questions.map(|question| format!("/analytics/{question}")) {
         assert!(openapi["paths"][path.as_str()].is_object(), "{path}");
     }
