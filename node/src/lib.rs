@@ -11,6 +11,8 @@ pub mod config;
 mod demo;
 mod directory;
 mod embedded;
+#[cfg(feature = "heap-profile")]
+mod heap;
 mod history;
 mod import;
 mod kept;

@@ -17,6 +17,8 @@ const LINGER: Duration = Duration::from_millis(100);
 /// # Errors
 /// Something cannot start.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
+    #[cfg(feature = "heap-profile")]
+    crate::heap::end_when_asked()?;
     let bell = Arc::new(Notify::new());
     let window = config.shutdown.window;
     let (listen, bus) = (config.admin.listen, config.cluster.bus);

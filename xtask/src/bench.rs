@@ -4,7 +4,7 @@
 mod crossing;
 mod figures;
 mod highest;
-mod machine;
+pub(crate) mod machine;
 mod page;
 pub(crate) mod store;
 mod suite;

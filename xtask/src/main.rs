@@ -12,6 +12,7 @@ mod counts;
 mod imports;
 mod mutate;
 mod planted;
+mod profile;
 mod rules;
 mod run;
 mod setup;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Break a cluster of real processes in one way after another, and judge from outside what watchers were shown
     Chaos(chaos::Options),
+    /// Draw where the service's time and memory go under each scenario: flame graphs, and sums, into docs/profiles
+    Profile(profile::Options),
     /// Measure: without a name the whole suite, which writes docs/BENCHMARKS.md and takes less than half an hour
     #[command(args_conflicts_with_subcommands = true)]
     Bench {
@@ -113,6 +116,7 @@ fn main() -> Result<()> {
         Command::Mutate(options) => mutate::all(&workspace, &options),
         Command::Acceptance { rest } => acceptance::all(&workspace, rest),
         Command::Chaos(options) => chaos::all(&workspace, options),
+        Command::Profile(options) => profile::all(&workspace, &options),
         Command::Bench { what: None, options } => bench::all(&workspace, &options),
         Command::Bench { what: Some(what), .. } => measure(&workspace, what),
     }

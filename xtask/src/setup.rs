@@ -59,6 +59,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     chromium(workspace)?;
     servers(workspace);
     valgrind(workspace);
+    perf(workspace);
     node_packages(workspace)
 }
 
@@ -176,6 +177,15 @@ fn valgrind(workspace: &Workspace) {
         && let Err(error) = apt(workspace, &["valgrind"], "valgrind")
     {
         println!("warning: the instructions of the hot paths will not be counted: {error:#}");
+    }
+}
+
+/// Installs what samples where processes are. Without it, there are no profiles.
+fn perf(workspace: &Workspace) {
+    if !Run::new(workspace, "perf").arg("--version").works()
+        && let Err(error) = apt(workspace, &["linux-perf"], "perf")
+    {
+        println!("warning: there can be no profiles: {error:#}");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::run::Run;
 use crate::workspace::Workspace;
 
 /// The machine, what else it does, and the commit.
-pub(super) fn describe(workspace: &Workspace) -> Result<Value> {
+pub(crate) fn describe(workspace: &Workspace) -> Result<Value> {
     let commit = Run::new(workspace, "git").args(["describe", "--always", "--dirty", "--abbrev=10"]).output();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     Ok(json!({
