@@ -205,12 +205,8 @@ impl Embedded {
             on_this_thread,
             ..
         } = wiring;
-        if let Some(cache) = cache {
-            crate::kept::register(cache, &mut registry);
-        }
-        if let Some(near) = near {
-            crate::kept::register_near(near, &mut registry);
-        }
+        cache.into_iter().for_each(|cache| crate::kept::register(cache, &mut registry));
+        near.into_iter().for_each(|near| crate::kept::register_near(near, &mut registry));
         let history = history.map(|history| history.start(&config, &mut registry));
         let sink = history.as_ref().and_then(Kept::sink).unwrap_or(sink);
         let coordinator = if config.plays(Role::Coordinator) {

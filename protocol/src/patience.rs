@@ -8,6 +8,8 @@ pub struct Patience {
     /// What answers took of late: each new one counts an eighth. One to a question that was asked again counts from the
     /// first time, so that lost messages make it too long, and never too short.
     mean: Duration,
+    /// One came since the last look.
+    heard: bool,
 }
 
 impl Patience {
@@ -17,6 +19,20 @@ impl Patience {
     /// An answer came so long after the question.
     pub fn answered(&mut self, after: Duration) {
         self.mean = self.mean - self.mean / 8 + after / 8;
+        self.heard = true;
+    }
+
+    /// How long answers took of late.
+    #[must_use]
+    pub const fn mean(&self) -> Duration {
+        self.mean
+    }
+
+    /// To be called about every second: where no answer came since, what earlier ones took says half as much.
+    pub fn fade(&mut self) {
+        if !std::mem::take(&mut self.heard) {
+            self.mean /= 2;
+        }
     }
 
     /// How long to wait before asking again: `least` while answers are quick, and at most four times as long, for what is
@@ -59,6 +75,24 @@ mod tests {
         assert_eq!(patience.tail(ms(50)), ms(500), "nor a tail");
         (0..100).for_each(|_| patience.answered(ms(2)));
         assert_eq!(patience.again(ms(150)), ms(150), "quick again");
+    }
+
+    #[test]
+    fn what_nothing_confirms_any_more_is_forgotten() {
+        let mut patience = Patience::default();
+        (0..100).for_each(|_| patience.answered(ms(2_000)));
+        let slow = patience.mean();
+        patience.fade();
+        assert_eq!(patience.mean(), slow, "an answer came since");
+        (0..20).for_each(|_| patience.fade());
+        assert!(patience.mean() < ms(1));
+    }
+
+    #[test]
+    fn times_beyond_all_reason_are_no_reason_to_stop() {
+        let mut patience = Patience::default();
+        patience.answered(Duration::MAX);
+        assert_eq!(patience.tail(Duration::MAX), Duration::MAX);
     }
 
     #[test]

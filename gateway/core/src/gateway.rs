@@ -35,6 +35,8 @@ pub struct Stats {
     pub repairs: u64,
     /// Partitions that wait to be.
     pub repairs_waiting: u64,
+    /// How long owners took to answer of late, in milliseconds.
+    pub answers_ms: u64,
     /// Partitions with watchers whose owner was not heard of late.
     pub stale_partitions: u64,
     /// Heartbeats taken.
@@ -198,6 +200,7 @@ impl Gateway {
             self.uplink.prune(now.mono, &self.config);
             self.watch.drop_encoded();
             self.pending.shrink();
+            self.pending.patience.fade();
             self.window.measure(self.stats.presence_frames, now.mono, &self.config);
             self.scan_due = now.mono.after(self.scan_interval());
         }
@@ -233,6 +236,12 @@ impl Gateway {
         self.live < self.config.max_sessions
     }
 
+    /// How long owners took to answer of late; longer than they should, and whoever comes makes it longer.
+    #[must_use]
+    pub const fn answers_take(&self) -> std::time::Duration {
+        self.pending.patience.mean()
+    }
+
     /// Counts and sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -243,6 +252,7 @@ impl Gateway {
             requests: self.pending.len() as u64,
             repairs: self.repairs() as u64,
             repairs_waiting: self.unrepaired.len() as u64,
+            answers_ms: u64::try_from(self.answers_take().as_millis()).unwrap_or(u64::MAX),
             ..self.stats
         }
     }

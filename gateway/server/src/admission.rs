@@ -17,6 +17,8 @@ const MS_NS: u64 = 1_000_000;
 const SPREAD: Duration = Duration::from_millis(500);
 /// When to come back to a gateway that is full: nobody knows when it will not be.
 const FULL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// And to one that waits for answers: what is under way is mostly done by then.
+const BEHIND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// How many sessions a gateway opens a second, all its shards together.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ pub struct Admission {
     pub sessions_per_second: u32,
     /// Handshakes at once after a silence. Default 5,000; at least 1.
     pub burst: u32,
+    /// While owners take longer than this to answer, as they do when all of it is overloaded, nobody new is let in.
+    /// Default 1 s, when a watch is answered with what is known; zero: whoever comes is let in.
+    #[serde(with = "duration")]
+    pub answers_within: Duration,
     /// The longest that anybody is told to wait. Default 1 min.
     #[serde(with = "duration")]
     pub longest_wait: Duration,
@@ -34,7 +40,12 @@ pub struct Admission {
 
 impl Default for Admission {
     fn default() -> Self {
-        Self { sessions_per_second: 5_000, burst: 5_000, longest_wait: Duration::from_secs(60) }
+        Self {
+            sessions_per_second: 5_000,
+            burst: 5_000,
+            answers_within: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(60),
+        }
     }
 }
 
@@ -63,6 +74,7 @@ pub(crate) struct Gate {
     cost_ns: u64,
     burst_ns: u64,
     longest_ns: u64,
+    answers_within: Duration,
     /// Until when those who were admitted take up the rate.
     taken_until: u64,
     /// Until when those who were refused have their turns.
@@ -78,6 +90,7 @@ impl Gate {
             cost_ns,
             burst_ns: cost_ns.saturating_mul(part(config.burst)),
             longest_ns: nanos(config.longest_wait),
+            answers_within: config.answers_within,
             taken_until: 0,
             line_until: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -101,9 +114,19 @@ impl Gate {
         Err(self.between(from, to))
     }
 
+    /// Whether what is here already needs all that there is: new work is put off before anything that lives.
+    pub(crate) fn is_behind(&self, answers_take: Duration) -> bool {
+        !self.answers_within.is_zero() && answers_take > self.answers_within
+    }
+
     /// When to come back to a gateway that is full.
     pub(crate) fn full(&mut self) -> Duration {
         self.between(FULL.0, FULL.1)
+    }
+
+    /// When to come back to one that waits for answers.
+    pub(crate) fn behind(&mut self) -> Duration {
+        self.between(BEHIND.0, BEHIND.1)
     }
 
     fn between(&mut self, from: Duration, to: Duration) -> Duration {
@@ -134,6 +157,16 @@ mod tests {
         assert!(gate.admit(MonoTime::from_millis(5_000)).is_err());
         assert_eq!(admitted(&mut gate, 5_010, 5), 1, "one for each hundredth of a second");
         assert_eq!(admitted(&mut gate, 60_000, 50), 10, "and no more is saved up than the burst");
+    }
+
+    #[test]
+    fn nobody_is_let_in_while_answers_take_too_long_unless_that_is_wanted() {
+        let second = Duration::from_secs(1);
+        let millisecond = Duration::from_millis(1);
+        assert!(!gate(1, 1, 1).is_behind(second));
+        assert!(gate(1, 1, 1).is_behind(second + millisecond));
+        let always = Admission { answers_within: Duration::ZERO, ..Admission::default() };
+        assert!(!Gate::new(&always, 1, 7).is_behind(second * 60));
     }
 
     #[test]

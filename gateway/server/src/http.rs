@@ -178,6 +178,10 @@ fn admit(shard: &Rc<Shard>, now: Now) -> Result<Seat, Refusal> {
             ..Refusal::new(ErrorCode::Overloaded, detail)
         });
     };
+    if gate.is_behind(shard.answers_take()) {
+        let detail = "more is asked of the service than it can answer in time".to_owned();
+        return Err(Refusal { retry_after: Some(gate.behind()), ..Refusal::new(ErrorCode::Busy, detail) });
+    }
     gate.admit(now.mono).map(|()| seat).map_err(|wait| {
         let detail = "more sessions are opened at once than the gateway admits".to_owned();
         Refusal { retry_after: Some(wait), ..Refusal::new(ErrorCode::Busy, detail) }

@@ -33,13 +33,14 @@ struct Shard {
 type Size = (&'static str, &'static str, fn(&Stats) -> u64);
 
 /// Sizes of the core.
-const SIZES: [Size; 7] = [
+const SIZES: [Size; 8] = [
     ("sessions", "Authenticated sessions now", |s| s.sessions),
     ("watched_users", "Users watched by at least one session now", |s| s.watched_users),
     ("watches", "Watches now: pairs of session and watched user", |s| s.watches),
     ("open_requests", "Requests that wait for an owner now", |s| s.requests),
     ("repairs", "Partitions asked for in full now", |s| s.repairs),
     ("repairs_waiting", "Partitions that wait to be asked for in full", |s| s.repairs_waiting),
+    ("answers_milliseconds", "How long owners took to answer of late", |s| s.answers_ms),
     ("stale_partitions", "Watched partitions whose owner was not heard of late", |s| s.stale_partitions),
 ];
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use herenow_bus::Bus;
 use herenow_gateway_core::{Gateway, Input, Output, Slot, Ticket};
@@ -194,6 +195,11 @@ impl Shard {
     pub(crate) fn leave(&self, slot: u32) {
         self.rows.borrow_mut().try_remove(slot as usize);
         self.gone.notify_one();
+    }
+
+    /// How long owners took to answer of late.
+    pub(crate) fn answers_take(&self) -> Duration {
+        self.core.borrow().answers_take()
     }
 
     /// Whether another connection would be taken.
