@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::figures::Figures;
-use super::{Head, keep, machine};
+use super::steps;
 use crate::clock::Watch;
 use crate::run::Run;
 use crate::workspace::Workspace;
@@ -65,66 +64,49 @@ const STEPS: [Step; 5] = [
 
 /// Runs the steps.
 pub(crate) fn all(workspace: &Workspace, options: &Options) -> Result<()> {
-    let steps = chosen(&options.only)?;
+    let steps = steps::chosen(&STEPS, &options.only)?;
     let watch = Watch::start();
-    Run::cargo(workspace, ["build", "--release", "-p", "herenow", "-p", "herenow-loadtest"]).done()?;
-    Run::cargo(workspace, ["build", "--release", "-p", "herenow-store", "--examples"])
-        .args(["--features", "testing,near,redis,postgres,cassandra"])
-        .done()?;
+    let is_example = |step: &&Step| step.program.starts_with("examples/");
+    if !steps.iter().all(is_example) {
+        Run::cargo(workspace, ["build", "--release", "-p", "herenow", "-p", "herenow-loadtest"]).done()?;
+    }
+    if steps.iter().any(is_example) {
+        Run::cargo(workspace, ["build", "--release", "-p", "herenow-store", "--examples"])
+            .args(["--features", "testing,near,redis,postgres,cassandra"])
+            .done()?;
+    }
     println!("built in {:.0} s", watch.elapsed().as_secs_f64());
-    let watch = Watch::start();
-    let place = machine::describe(workspace)?;
-    let mut failed = Vec::new();
-    for step in steps {
-        println!("\n== {}: {}", step.name, step.what);
-        let head = Head { name: step.name, what: step.what, command: &step.command() };
-        // Written at once, so that what was measured is not lost when a later one fails.
-        let kept = run(workspace, step).and_then(|figures| keep(workspace, &head, &place, 1, &figures));
-        if let Err(why) = kept {
-            failed.push(format!("{}: {why:#}", step.name));
-        }
-    }
-    println!("\n{:.0} s", watch.elapsed().as_secs_f64());
-    if failed.is_empty() { Ok(()) } else { bail!("not measured:\n  {}", failed.join("\n  ")) }
+    steps::measure(workspace, &steps, 1)
 }
 
-fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
-    if let Some(odd) = only.iter().find(|name| STEPS.iter().all(|step| step.name != **name)) {
-        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
-        bail!("--only {odd}: there are {}", names.join(", "));
+impl steps::Step for Step {
+    fn name(&self) -> &'static str {
+        self.name
     }
-    Ok(STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| name == step.name)).collect())
-}
 
-impl Step {
+    fn what(&self) -> &'static str {
+        self.what
+    }
+
     fn command(&self) -> String {
         format!("cargo xtask bench store --only {}", self.name)
     }
-}
 
-/// Runs a program, in front of the user, and reads its figures.
-fn run(workspace: &Workspace, step: &Step) -> Result<Figures> {
-    let file = result(workspace, step)?;
-    Run::new(workspace, workspace.target().join("release").join(step.program))
-        .args(step.arguments)
-        .arg("--json")
-        .arg(&file)
-        .done()?;
-    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let found: BTreeMap<String, f64> =
-        serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
-    let mut figures = Figures::default();
-    figures.add(found);
-    Ok(figures)
-}
-
-/// Where its result is to be; one from before is none of this run.
-fn result(workspace: &Workspace, step: &Step) -> Result<PathBuf> {
-    let folder = workspace.target().join("bench");
-    fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}.json", step.name));
-    let _ = fs::remove_file(&file);
-    Ok(file)
+    /// Runs its program, in front of the user, once; its figures are of many rounds.
+    fn measure(&self, workspace: &Workspace, _: u16) -> Result<Figures> {
+        let file = steps::result(workspace, self.name)?;
+        Run::new(workspace, workspace.target().join("release").join(self.program))
+            .args(self.arguments)
+            .arg("--json")
+            .arg(&file)
+            .done()?;
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let found: BTreeMap<String, f64> =
+            serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+        let mut figures = Figures::default();
+        figures.add(found);
+        Ok(figures)
+    }
 }
 
 #[cfg(test)]
@@ -133,8 +115,10 @@ mod tests {
 
     #[test]
     fn steps_are_chosen_by_name_and_an_odd_name_is_told() {
-        assert_eq!(chosen(&[]).unwrap().len(), STEPS.len());
-        assert_eq!(chosen(&["store-kills".to_owned()]).unwrap()[0].name, "store-kills");
-        assert!(chosen(&["storm".to_owned()]).unwrap_err().to_string().contains("store-kills"));
+        assert_eq!(steps::chosen(&STEPS, &[]).unwrap().len(), STEPS.len());
+        assert_eq!(steps::chosen(&STEPS, &["store-kills".to_owned()]).unwrap()[0].name, "store-kills");
+        assert!(
+            steps::chosen(&STEPS, &["storm".to_owned()]).unwrap_err().to_string().contains("store-kills")
+        );
     }
 }
