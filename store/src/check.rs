@@ -23,3 +23,17 @@ pub(crate) fn within(
     let (least, most) = (Duration::from_millis(*range.start()), Duration::from_millis(*range.end()));
     ensure((least..=most).contains(&given), key, reason)
 }
+
+/// The key that is refused once a setting was changed from its default; `None`: all is well.
+#[cfg(test)]
+pub(crate) fn refused_key<C: Default>(
+    check: impl FnOnce(&C) -> Result<(), StoreError>,
+    change: impl FnOnce(&mut C),
+) -> Option<&'static str> {
+    let mut config = C::default();
+    change(&mut config);
+    match check(&config) {
+        Err(StoreError::Setting { key, .. }) => Some(key),
+        _ => None,
+    }
+}

@@ -18,6 +18,8 @@ mod check;
 #[cfg(any(feature = "near", feature = "redis"))]
 mod clock;
 mod codec;
+#[cfg(any(feature = "near", feature = "redis"))]
+mod counts;
 mod embedded;
 mod error;
 #[cfg(any(feature = "near", feature = "redis"))]

@@ -108,12 +108,7 @@ mod tests {
     use super::*;
 
     fn key_of(change: impl FnOnce(&mut CassandraConfig)) -> Option<&'static str> {
-        let mut config = CassandraConfig::default();
-        change(&mut config);
-        match config.check() {
-            Err(StoreError::Setting { key, .. }) => Some(key),
-            _ => None,
-        }
+        crate::check::refused_key(CassandraConfig::check, change)
     }
 
     #[test]

@@ -71,12 +71,7 @@ mod tests {
     use super::*;
 
     fn key_of(change: impl FnOnce(&mut NearConfig)) -> Option<&'static str> {
-        let mut config = NearConfig::default();
-        change(&mut config);
-        match config.check() {
-            Err(StoreError::Setting { key, .. }) => Some(key),
-            _ => None,
-        }
+        crate::check::refused_key(NearConfig::check, change)
     }
 
     #[test]

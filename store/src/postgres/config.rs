@@ -121,12 +121,7 @@ mod tests {
     use super::*;
 
     fn key_of(change: impl FnOnce(&mut PostgresConfig)) -> Option<&'static str> {
-        let mut config = PostgresConfig::default();
-        change(&mut config);
-        match config.check() {
-            Err(StoreError::Setting { key, .. }) => Some(key),
-            _ => None,
-        }
+        crate::check::refused_key(PostgresConfig::check, change)
     }
 
     #[test]

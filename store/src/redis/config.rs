@@ -139,12 +139,7 @@ mod tests {
     use super::*;
 
     fn key_of(change: impl FnOnce(&mut RedisConfig)) -> Option<&'static str> {
-        let mut config = RedisConfig::default();
-        change(&mut config);
-        match config.check() {
-            Err(StoreError::Setting { key, .. }) => Some(key),
-            _ => None,
-        }
+        crate::check::refused_key(RedisConfig::check, change)
     }
 
     #[test]

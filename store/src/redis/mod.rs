@@ -85,7 +85,7 @@ impl Cached {
     #[must_use]
     pub fn counts(&self) -> CacheCounts {
         let owed = u64::try_from(self.inner.debts.owed()).unwrap_or(u64::MAX);
-        CacheCounts { owed, ..self.inner.counters.read() }
+        self.inner.counters.read(owed)
     }
 
     /// Whether the server failed and is left alone.
