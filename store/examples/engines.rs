@@ -1,6 +1,6 @@
 //! Measures Cassandra, Redis and PostgreSQL through the store, and beside it a plain loop over the same driver that sends
-//! the same to the same server: `engines [--json FILE]`. The servers are those of the tests; one that is not installed is
-//! left out. Each rate is of the median of some rounds, which take turns.
+//! the same to the same server: `engines [--only ENGINE] [--json FILE]`. The servers are those of the tests; one that is
+//! not installed is left out. Each rate is of the median of some rounds, which take turns.
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark reads clocks and prints")]
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark may break off")]
 
@@ -38,36 +38,53 @@ const ROUNDS: u64 = 3;
 
 /// What is measured, by who does it: times of the same work.
 #[derive(Default)]
-struct Times(BTreeMap<&'static str, Vec<Duration>>);
+struct Times(BTreeMap<&'static str, Taken>);
+
+#[derive(Default)]
+struct Taken {
+    rounds: Vec<Duration>,
+    /// Processor time of this process, without the server's.
+    processor: Duration,
+}
 
 impl Times {
     async fn take<F: Future<Output = ()>>(&mut self, who: &'static str, work: F) {
-        let began = Instant::now();
+        let (began, spent) = (Instant::now(), processor());
         work.await;
-        self.0.entry(who).or_default().push(began.elapsed());
+        let taken = self.0.entry(who).or_default();
+        taken.rounds.push(began.elapsed());
+        taken.processor += processor().saturating_sub(spent);
     }
 
     fn median(&self, who: &str) -> f64 {
-        let mut times = self.0[who].clone();
+        let mut times = self.0[who].rounds.clone();
         times.sort_unstable();
         times[times.len() / 2].as_secs_f64()
     }
 
-    /// Prints and keeps the rates, and how much longer the store takes than each of the others.
+    /// Prints and keeps the rates, and how much longer the store takes than each of the others. Prints what one item
+    /// costs this process, which does not depend on what else the machine does.
     fn told(&self, what: &str, items: u64, figures: &mut BTreeMap<String, f64>) {
         let store = self.median("store");
-        for who in self.0.keys() {
+        for (who, taken) in &self.0 {
             let seconds = self.median(who);
             let rate = items as f64 / seconds;
+            let each = taken.processor.as_secs_f64() * 1e6 / (items * taken.rounds.len() as u64) as f64;
+            println!("{what}: {who} {rate:.0}/s; {each:.2} us of processor each");
             figures.insert(format!("{what}: {who}, /s"), rate);
-            if *who == "store" {
-                println!("{what}: {who} {rate:.0}/s");
-            } else {
-                println!("{what}: {who} {rate:.0}/s; the store takes {:.2} times as long", store / seconds);
+            if *who != "store" {
+                println!("{what}: the store takes {:.2} times as long", store / seconds);
                 figures.insert(format!("{what}: the store by {who}, times"), store / seconds);
             }
         }
     }
+}
+
+/// Processor time of this process so far, to 10 ms.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let times = stat.rsplit_once(") ").unwrap().1.split_ascii_whitespace().skip(11).take(2);
+    Duration::from_millis(times.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
 }
 
 /// What most users have: a status and a time.
@@ -102,11 +119,19 @@ fn reads(users: u64, calls: usize) -> Vec<Vec<UserKey>> {
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    let option = |name| arguments.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str());
+    let wanted = |engine| option("--only").is_none_or(|only| only == engine);
     let mut figures = BTreeMap::new();
-    redis_cache::measure(&mut figures).await;
-    postgres::measure(&mut figures).await;
-    cassandra::measure(&mut figures).await;
-    if let Some([_, file]) = arguments.windows(2).find(|pair| pair[0] == "--json") {
+    if wanted("redis") {
+        redis_cache::measure(&mut figures).await;
+    }
+    if wanted("postgres") {
+        postgres::measure(&mut figures).await;
+    }
+    if wanted("cassandra") {
+        cassandra::measure(&mut figures).await;
+    }
+    if let Some(file) = option("--json") {
         std::fs::write(file, serde_json::to_string_pretty(&figures).unwrap()).unwrap();
     }
 }

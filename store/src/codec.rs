@@ -37,9 +37,18 @@ pub(crate) fn read_version(bytes: [u8; VERSION]) -> Version {
 
 /// A record's value. One that has a version and no more is an erased user's.
 pub(crate) fn write_record(record: &Record) -> Result<Vec<u8>, StoreError> {
+    let mut value = Vec::new();
+    append_record(&mut value, record)?;
+    Ok(value)
+}
+
+/// The same behind what is there already, which is lost with an error.
+pub(crate) fn append_record(to: &mut Vec<u8>, record: &Record) -> Result<(), StoreError> {
     let body: Body<'_> = (&record.user, &record.seen, &record.manual, &record.api, &record.virtual_sessions);
-    let value = version_bytes(record.written).to_vec();
-    postcard::to_extend(&body, value).map_err(|error| StoreError::Unavailable(error.to_string()))
+    to.extend_from_slice(&version_bytes(record.written));
+    *to = postcard::to_extend(&body, std::mem::take(to))
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    Ok(())
 }
 
 /// An erased user's value.

@@ -75,8 +75,9 @@ async fn read(cached: &Cached, asked: &[Vec<UserKey>]) {
     }
 }
 
-fn name(record_key: UserKey) -> Vec<u8> {
-    [b"plain:".as_slice(), &record_key.to_bytes()].concat()
+/// Each loop has keys of its own: what the script finds there is what it wrote, as the store finds what the store wrote.
+fn name(of_loop: &str, user: UserKey) -> Vec<u8> {
+    [of_loop.as_bytes(), b":", &user.to_bytes()].concat()
 }
 
 /// Sixteen bytes to order by, then the record.
@@ -91,9 +92,9 @@ async fn scripted(mut connection: MultiplexedConnection, all: Vec<Vec<Record>>) 
     for batch in all {
         let mut pipe = redis::pipe();
         for part in batch.chunks(COMMAND) {
-            pipe.cmd("EVALSHA").arg(script.get_hash()).arg(part.len() + 1).arg("plain:generation");
+            pipe.cmd("EVALSHA").arg(script.get_hash()).arg(part.len() + 1).arg("scripted:generation");
             for record in part {
-                pipe.arg(name(record.key));
+                pipe.arg(name("scripted", record.key));
             }
             pipe.arg("01234567");
             for record in part {
@@ -109,7 +110,7 @@ async fn set(mut connection: MultiplexedConnection, all: Vec<Vec<Record>>) {
     for batch in all {
         let mut pipe = redis::pipe();
         for record in batch {
-            pipe.cmd("SET").arg(name(record.key)).arg(value(&record)).arg("PX").arg(LIFE_MS).ignore();
+            pipe.cmd("SET").arg(name("set", record.key)).arg(value(&record)).arg("PX").arg(LIFE_MS).ignore();
         }
         pipe.query_async::<()>(&mut connection).await.unwrap();
     }
@@ -119,7 +120,7 @@ async fn mget(mut connection: MultiplexedConnection, asked: &[Vec<UserKey>]) {
     for keys in asked {
         let mut command = redis::cmd("MGET");
         for key in keys {
-            command.arg(name(*key));
+            command.arg(name("set", *key));
         }
         let values: Vec<Vec<u8>> = command.query_async(&mut connection).await.unwrap();
         let records: Vec<Record> =

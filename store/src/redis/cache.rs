@@ -4,15 +4,21 @@
 //! engine writes of a record: 16 bytes of version and the body, which is empty where nothing is kept of the user.
 //! An entry of another generation than the one in the server is none: so all are void at once.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use herenow_protocol::{UserKey, Version};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd,
+};
 
 use super::RedisConfig;
 use super::breaker::Breaker;
+use super::entries::{Entries, Entry};
+use super::life::Life;
 use crate::StoreError;
 use crate::clock::now;
 use crate::codec::{VERSION, version_bytes};
@@ -23,6 +29,13 @@ const FORMAT: u32 = 1;
 const COMMAND: usize = 500;
 /// Bytes of the generation.
 const GENERATION: usize = 8;
+/// Bytes of a user's key.
+const KEY: usize = 16;
+/// Most digits of a life in milliseconds.
+const LIFE: usize = 7;
+
+/// Makes the command for the items at these places.
+type Commands<'a> = dyn Fn(Range<usize>) -> Cmd + Sync + 'a;
 
 /// The server did not do it; the reason was logged and the store has to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +75,7 @@ impl Cache {
         let ping = async {
             let mut connection = self.connect().await?;
             let key = self.generation_key();
-            redis::cmd("GET").arg(key).query_async::<Option<Vec<u8>>>(&mut connection).await
+            cmd("GET").arg(key).query_async::<Option<Vec<u8>>>(&mut connection).await
         };
         match tokio::time::timeout(self.timeout, ping).await {
             Ok(Ok(_)) => Ok(()),
@@ -86,14 +99,14 @@ impl Cache {
 
     /// The values of these users; `None` where it has no entry that may be believed.
     pub(super) async fn get(&self, keys: &[UserKey]) -> Result<Vec<Option<Vec<u8>>>, Unreachable> {
-        let mut pipe = redis::pipe();
-        for part in keys.chunks(COMMAND) {
-            pipe.cmd("MGET").arg(self.generation_key());
-            for key in part {
-                pipe.arg(self.key(*key));
-            }
-        }
-        let answers: Vec<Vec<Option<Vec<u8>>>> = self.ask(pipe).await?;
+        let read = |part: Range<usize>| {
+            let mut command =
+                Cmd::with_capacity(part.len() + 2, (part.len() + 2) * (self.prefix.len() + KEY));
+            command.arg("MGET").arg(self.generation_key());
+            self.add_keys(&mut command, keys.get(part).unwrap_or_default().iter().copied());
+            command
+        };
+        let answers: Vec<Vec<Option<Vec<u8>>>> = self.ask(keys.len(), &read).await?;
         let mut values = Vec::with_capacity(keys.len());
         for answer in answers {
             let mut entries = answer.into_iter();
@@ -103,54 +116,55 @@ impl Cache {
         if values.len() == keys.len() { Ok(values) } else { Err(Unreachable) }
     }
 
-    /// Writes values, each with how long it is kept. Returns how many were newer than what was there.
-    pub(super) async fn put(&self, entries: &[(UserKey, Vec<u8>, Duration)]) -> Result<usize, Unreachable> {
-        let mut pipe = redis::pipe();
+    /// Writes values. Returns how many were newer than what was there.
+    pub(super) async fn put(&self, entries: &Entries, life: Life) -> Result<usize, Unreachable> {
         let generation = fresh_generation()?;
-        for part in entries.chunks(COMMAND) {
-            pipe.cmd("EVALSHA").arg(&self.write.hash).arg(part.len() + 1).arg(self.generation_key());
-            for (key, ..) in part {
-                pipe.arg(self.key(*key));
+        let write = |part: Range<usize>| {
+            let (some, keys) =
+                (entries.part(part.clone()), entries.part(part.clone()).map(|entry| entry.key));
+            let bytes: usize =
+                some.clone().map(|entry| self.prefix.len() + KEY + LIFE + entry.value.len()).sum();
+            let mut command = self.write.command(part.len() + 1, part.len() * 3, bytes);
+            command.arg(self.generation_key());
+            self.add_keys(&mut command, keys);
+            command.arg(&generation[..]);
+            for Entry { key, version, value } in some {
+                let life = life.of(key, version, value);
+                command.arg(herenow_protocol::time::millis(life)).arg(value);
             }
-            pipe.arg(&generation[..]);
-            for (_, value, life) in part {
-                pipe.arg(herenow_protocol::time::millis(*life)).arg(value);
-            }
-        }
-        self.run(&self.write, pipe).await
+            command
+        };
+        self.run(&self.write, entries.users().len(), &write).await
     }
 
     /// Removes entries that are older than these versions.
     pub(super) async fn void(&self, users: &[(UserKey, Version)]) -> Result<(), Unreachable> {
-        let mut pipe = redis::pipe();
-        for part in users.chunks(COMMAND) {
-            pipe.cmd("EVALSHA").arg(&self.void.hash).arg(part.len());
-            for (key, _) in part {
-                pipe.arg(self.key(*key));
+        let void = |part: Range<usize>| {
+            let some = users.get(part).unwrap_or_default();
+            let bytes = some.len() * (self.prefix.len() + KEY + VERSION);
+            let mut command = self.void.command(some.len(), some.len() * 2, bytes);
+            self.add_keys(&mut command, some.iter().map(|(key, _)| *key));
+            for (_, version) in some {
+                command.arg(&version_bytes(*version)[..]);
             }
-            for (_, version) in part {
-                pipe.arg(&version_bytes(*version)[..]);
-            }
-        }
-        self.run(&self.void, pipe).await.map(drop)
+            command
+        };
+        self.run(&self.void, users.len(), &void).await.map(drop)
     }
 
     /// Makes all entries void.
     pub(super) async fn void_all(&self) -> Result<(), Unreachable> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("SET").arg(self.generation_key()).arg(&fresh_generation()?[..]).ignore();
-        self.ask::<()>(pipe).await
+        let generation = fresh_generation()?;
+        self.ask_once(&|| cmd("SET").arg(self.generation_key()).arg(&generation[..]).take()).await
     }
 
-    /// Runs a pipeline of one script, which is sent first where the server does not have it.
-    async fn run(&self, script: &Script, pipe: Pipeline) -> Result<usize, Unreachable> {
-        let asked = self.try_ask::<Vec<usize>>(&pipe).await;
+    /// Runs a script, which is sent first where the server does not have it.
+    async fn run(&self, script: &Script, items: usize, command: &Commands<'_>) -> Result<usize, Unreachable> {
+        let asked = self.try_ask::<usize>(items, command).await;
         let counts = match asked {
             Err(Failure::NoScript) => {
-                let mut load = redis::pipe();
-                load.cmd("SCRIPT").arg("LOAD").arg(script.code).ignore();
-                self.ask::<()>(load).await?;
-                self.ask::<Vec<usize>>(pipe).await?
+                self.ask_once::<()>(&|| cmd("SCRIPT").arg("LOAD").arg(script.code).take()).await?;
+                self.ask(items, command).await?
             }
             Err(Failure::Other) => return Err(Unreachable),
             Ok(counts) => counts,
@@ -158,22 +172,42 @@ impl Cache {
         Ok(counts.into_iter().sum())
     }
 
-    async fn ask<T: redis::FromRedisValue>(&self, pipe: Pipeline) -> Result<T, Unreachable> {
-        self.try_ask(&pipe).await.map_err(|_| Unreachable)
+    async fn ask_once<T: FromRedisValue>(
+        &self,
+        command: &(dyn Fn() -> Cmd + Sync),
+    ) -> Result<T, Unreachable> {
+        self.ask(1, &|_| command()).await?.pop().ok_or(Unreachable)
     }
 
-    async fn try_ask<T: redis::FromRedisValue>(&self, pipe: &Pipeline) -> Result<T, Failure> {
+    async fn ask<T: FromRedisValue>(
+        &self,
+        items: usize,
+        command: &Commands<'_>,
+    ) -> Result<Vec<T>, Unreachable> {
+        self.try_ask(items, command).await.map_err(|_| Unreachable)
+    }
+
+    /// Sends a command for each part of so many items. A command is made while the server is at the one before.
+    async fn try_ask<T: FromRedisValue>(
+        &self,
+        items: usize,
+        command: &Commands<'_>,
+    ) -> Result<Vec<T>, Failure> {
         if !self.breaker().lets_through(now()) {
             return Err(Failure::Other);
         }
         let asked = async {
-            let mut connection = self.connect().await?;
-            pipe.query_async::<T>(&mut connection).await
+            let connection = self.connect().await?;
+            let ask = |part| {
+                let mut connection = connection.clone();
+                async move { command(part).query_async::<T>(&mut connection).await }
+            };
+            try_join_all(parts(items).map(ask)).await
         };
         match tokio::time::timeout(self.timeout, asked).await {
-            Ok(Ok(answer)) => {
+            Ok(Ok(answers)) => {
                 self.answered();
-                Ok(answer)
+                Ok(answers)
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.answered();
@@ -219,8 +253,13 @@ impl Cache {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key(&self, user: UserKey) -> Vec<u8> {
-        [self.prefix.as_slice(), &user.to_bytes()].concat()
+    fn add_keys(&self, command: &mut Cmd, users: impl Iterator<Item = UserKey>) {
+        let mut key = self.prefix.clone();
+        for user in users {
+            key.truncate(self.prefix.len());
+            key.extend_from_slice(&user.to_bytes());
+            command.arg(&key[..]);
+        }
     }
 
     fn generation_key(&self) -> Vec<u8> {
@@ -238,6 +277,19 @@ impl Script {
     fn new(code: &'static str) -> Self {
         Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
     }
+
+    /// A call of it, with room for so many arguments and their bytes.
+    fn command(&self, keys: usize, arguments: usize, bytes: usize) -> Cmd {
+        // Its name, its hash, how many keys, and two that stand before all others.
+        let mut command = Cmd::with_capacity(arguments + 5, bytes + 256);
+        command.arg("EVALSHA").arg(&self.hash).arg(keys);
+        command
+    }
+}
+
+/// The places of items, as many as one command takes at a time.
+fn parts(items: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..items).step_by(COMMAND).map(move |first| first..items.min(first + COMMAND))
 }
 
 enum Failure {
@@ -248,7 +300,10 @@ enum Failure {
 /// The value of an entry of this generation.
 fn believable(mut entry: Vec<u8>, generation: &[u8]) -> Option<Vec<u8>> {
     let whole = entry.len() >= GENERATION + VERSION && entry.starts_with(generation);
-    (whole && generation.len() == GENERATION).then(|| entry.split_off(GENERATION))
+    (whole && generation.len() == GENERATION).then(|| {
+        entry.drain(..GENERATION);
+        entry
+    })
 }
 
 fn fresh_generation() -> Result<[u8; GENERATION], Unreachable> {

@@ -44,6 +44,7 @@ impl Debts {
     /// Begins to write users. Until the answer is settled, whatever becomes of it, they are owed.
     pub(super) fn write(&self, users: Vec<(UserKey, Version)>) -> Writing<'_> {
         let mut kept = self.kept();
+        kept.writing.reserve(users.len());
         for (key, _) in &users {
             *kept.writing.entry(*key).or_default() += 1;
         }

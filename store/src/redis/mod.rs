@@ -24,6 +24,7 @@ mod cache;
 mod config;
 mod counts;
 mod debts;
+mod entries;
 mod life;
 mod pay;
 mod read;
@@ -33,6 +34,7 @@ pub use config::RedisConfig;
 pub use counts::CacheCounts;
 use counts::Counters;
 use debts::Debts;
+use entries::Entries;
 use life::Life;
 
 /// A status store behind a cache in Redis. Clones share both.
@@ -95,39 +97,27 @@ impl Cached {
     }
 }
 
-/// What the cache is told of a user.
-type Entry = (UserKey, Version, Vec<u8>);
-
 impl Inner {
     /// Writes to the store and then tells the cache. Whatever happens on the way, users whose entries may be old now
     /// are owed.
     async fn write(
         self: &Arc<Self>,
-        entries: Vec<Entry>,
+        entries: Entries,
         store: BoxFuture<'_, Result<Written, StoreError>>,
     ) -> Result<Written, StoreError> {
-        let users: Vec<(UserKey, Version)> =
-            entries.iter().map(|(key, version, _)| (*key, *version)).collect();
-        let writing = Owing { writing: Some(self.debts.write(users)), inner: self };
+        let writing = Owing { writing: Some(self.debts.write(entries.users().to_vec())), inner: self };
         let written = store.await?;
-        self.flights.forget(entries.iter().map(|(key, ..)| *key));
-        if self.tell(entries).await {
+        self.flights.forget(entries.users().iter().map(|(key, _)| *key));
+        if self.tell(&entries).await {
             writing.settle();
         }
         Ok(written)
     }
 
     /// Tells the cache. Returns whether it knows.
-    async fn tell(&self, entries: Vec<Entry>) -> bool {
-        let count = entries.len();
-        let entries: Vec<_> = entries
-            .into_iter()
-            .map(|(key, version, value)| {
-                let life = self.life.of(key, version, &value);
-                (key, value, life)
-            })
-            .collect();
-        match self.cache.put(&entries).await {
+    async fn tell(&self, entries: &Entries) -> bool {
+        let count = entries.users().len();
+        match self.cache.put(entries, self.life).await {
             Ok(written) => {
                 self.counters.written.add(written);
                 self.counters.older.add(count - written.min(count));
@@ -168,9 +158,7 @@ impl StatusStore for Cached {
     fn put_batch(&self, records: Vec<Record>) -> BoxFuture<'_, Result<Written, StoreError>> {
         async move {
             at_most(BATCH, records.len())?;
-            let entry =
-                |record: &Record| Ok((record.key, record.written, crate::codec::write_record(record)?));
-            let entries = records.iter().map(entry).collect::<Result<Vec<Entry>, StoreError>>()?;
+            let entries = Entries::of_records(&records)?;
             self.inner.write(entries, self.inner.store.put_batch(records)).await
         }
         .boxed()
@@ -192,9 +180,7 @@ impl StatusStore for Cached {
     fn erase(&self, users: Vec<(UserKey, Version)>) -> BoxFuture<'_, Result<Written, StoreError>> {
         async move {
             at_most(BATCH, users.len())?;
-            let entry =
-                |(key, version): &(UserKey, Version)| (*key, *version, crate::codec::write_erased(*version));
-            let entries = users.iter().map(entry).collect();
+            let entries = Entries::of_erased(&users);
             self.inner.write(entries, self.inner.store.erase(users)).await
         }
         .boxed()

@@ -9,9 +9,9 @@ use herenow_protocol::record::Record;
 use herenow_protocol::{UserKey, Version};
 
 use super::Inner;
-
+use super::entries::Entries;
 use crate::StoreError;
-use crate::codec::{read_record, write_erased, write_record};
+use crate::codec::read_record;
 use crate::flights::Found;
 
 impl Inner {
@@ -89,16 +89,16 @@ impl Inner {
             return;
         }
         let current = self.flights.current(number, keys);
-        let entry = |key: UserKey| {
-            let (version, value) = match found.get(&key)? {
-                Some(record) => (record.written, write_record(record).ok()?),
-                None => (Version::default(), write_erased(Version::default())),
-            };
-            Some((key, version, value))
-        };
-        let entries: Vec<_> = current.into_iter().filter_map(entry).collect();
-        if !entries.is_empty() {
-            self.tell(entries).await;
+        let mut entries = Entries::with_capacity(current.len());
+        for key in current {
+            match found.get(&key) {
+                Some(Some(record)) if entries.push(record).is_err() => return,
+                Some(Some(_)) | None => {}
+                Some(None) => entries.push_nothing(key, Version::default()),
+            }
+        }
+        if !entries.users().is_empty() {
+            self.tell(&entries).await;
         }
     }
 }
