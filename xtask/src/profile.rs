@@ -1,5 +1,6 @@
 //! Profiles of the service under each scenario: where its processor time goes, as flame graphs, and who holds its memory.
 
+mod account;
 mod flame;
 mod heap;
 mod load;
@@ -21,22 +22,25 @@ use crate::clock::Watch;
 use crate::run::Run;
 use crate::setup;
 use crate::workspace::Workspace;
-use load::{Load, Second, Server};
+use load::{Load, Second};
 use stacks::Stacks;
 use suite::{Phase, SUITE, Scene};
 use symbols::{Place, Symbols};
 
 /// jemalloc samples an allocation for each 2 to this power of bytes.
-const HEAP_SAMPLE: u32 = 12;
+const HEAP_SAMPLE: u32 = 13;
+
+/// With a profiler of memory who comes costs more: the ramp takes so many times as long.
+const SLOWER: u64 = 2;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   cargo xtask profile
-      Every scenario: 25 minutes. Writes docs/profiles/SCENARIO.md with its sums, SCENARIO-ROLE.svg (processor time) and
+      Every scenario: 16 minutes. Writes docs/profiles/SCENARIO.md with its sums, SCENARIO-ROLE.svg (processor time) and
       SCENARIO-ROLE-heap.svg (memory in use).
   cargo xtask profile --only cliques,storm
-      Two of them, in 4 minutes; the rest of docs/profiles stays.
+      Two of them, in 3 minutes; the rest of docs/profiles stays.
 
 How to read them: docs/PERFORMANCE.md. Each scenario runs twice, since a profiler of memory takes time of its own. The
 service is built as released, but for the feature heap-profile, into target/profiling: 8 minutes the first time. Needs perf (Debian: linux-perf; `cargo xtask setup` installs it) and leave to sample: root, or
@@ -61,9 +65,10 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Seen {
     processes: usize,
-    /// Samples of the processor, over these seconds.
+    /// Samples of the processor.
     cpu: Stacks,
-    seconds: u64,
+    /// The cores it used meanwhile, by the system's account.
+    cores: f64,
     /// KiB resident at the end of that run.
     resident_kib: u64,
     /// Bytes in use, and how many allocations they are.
@@ -123,11 +128,12 @@ impl Bench<'_> {
         let file = self.scratch.join("scenario.toml");
         let text =
             fs::read_to_string(self.workspace.root().join("loadtest").join(format!("{}.toml", scene.file)))?;
-        fs::write(&file, scene.scaled(&text)?)?;
         let mut roles = BTreeMap::new();
         println!("processor time:");
+        fs::write(&file, scene.scaled(&text, 1)?)?;
         self.sample(scene, &file, &mut roles)?;
         println!("memory in use:");
+        fs::write(&file, scene.scaled(&text, SLOWER)?)?;
         self.weigh(scene, &file, &mut roles)?;
         page::write(self.workspace, scene, &roles)
     }
@@ -148,7 +154,7 @@ impl Bench<'_> {
         // The last second is not waited for, so that nothing of the end is in it.
         let seconds = scene.seconds() - 1;
         let mut sampling = None;
-        let mut last = Vec::new();
+        let mut last = (0, Vec::new());
         while let Some(second) = load.next()? {
             show(&second);
             let sampled = second.phase == scene.sampled.word();
@@ -160,21 +166,23 @@ impl Bench<'_> {
                 let pids: Vec<u32> = servers.iter().map(|server| server.pid).collect();
                 let maps = fs::read_to_string(format!("/proc/{}/maps", pids[0]))?;
                 let place = Place::of(&maps, &self.herenow)?;
-                sampling = Some((perf::record(&pids, seconds, &data)?, servers, place));
+                let first = (second.number, account::of(&servers));
+                sampling = Some((perf::record(&pids, seconds, &data)?, servers, place, first));
             }
-            if let Some((_, servers, _)) = &sampling {
-                last = servers.iter().map(resident).collect();
+            if let Some((_, servers, ..)) = &sampling {
+                last = (second.number, account::of(servers));
             }
         }
-        let (mut perf, servers, place) =
+        let (mut perf, servers, place, first) =
             sampling.with_context(|| format!("the load has no phase {}", scene.sampled.word()))?;
         ensure!(perf.wait()?.success(), "perf failed; what it says is above");
         let text = perf::script(self.workspace, &data)?;
-        for (server, kib) in servers.iter().zip(last) {
+        let seconds = last.0 - first.0;
+        for (server, (first, last)) in servers.iter().zip(first.1.iter().zip(&last.1)) {
             let seen = roles.entry(server.role.clone()).or_default();
             seen.processes += 1;
-            seen.seconds = seconds;
-            seen.resident_kib += kib;
+            seen.cores += last.cores_since(first, seconds);
+            seen.resident_kib += last.resident_kib;
             let pids = [server.pid];
             seen.cpu.extend(perf::stacks(&text, &self.herenow, place.shift, &pids, &mut self.symbols));
         }
@@ -219,13 +227,6 @@ fn show(second: &Second) {
     if second.number.is_multiple_of(5) {
         println!("{}", second.line);
     }
-}
-
-/// KiB that a process has in memory.
-fn resident(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid)).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::place::Place;
 use super::stacks::Stacks;
 use super::suite::{Phase, Scene};
 use super::{Seen, flame, perf, place};
@@ -91,15 +92,17 @@ fn title(role: &str, seen: &Seen) -> String {
 
 fn time(scene: &Scene, role: &str, seen: &Seen) -> String {
     let total = seen.cpu.total();
+    let in_kernel = |frames: &[String]| frames.last().is_some_and(|frame| Place::of(frame) == Place::Kernel);
+    let kernel: f64 = seen.cpu.iter().filter(|(frames, _)| in_kernel(frames)).map(|(_, weight)| weight).sum();
     let during = match scene.sampled {
         Phase::Ramp => "while all come",
         Phase::Measure => "while it is measured",
     };
     let mut text = format!(
-        "{:.3} cores over {} s {during}: {total:.0} samples, {} a second of a core.\n\n![Flame graph of processor \
-         time]({}-{role}.svg)\n\n| share | whose time |\n|---|---|\n",
-        total / f64::from(perf::FREQUENCY) / seconds(seen.seconds),
-        seen.seconds,
+        "{:.3} cores {during}, {:.0} % of it in the kernel; {total:.0} samples, {} for a second of a core.\n\n![Flame graph of \
+         processor time]({}-{role}.svg)\n\n| share | whose time |\n|---|---|\n",
+        seen.cores,
+        100.0 * kernel / total.max(1.0),
         perf::FREQUENCY,
         scene.name,
     );
@@ -124,7 +127,7 @@ fn memory(scene: &Scene, role: &str, seen: &Seen) -> String {
         scene.written,
         seen.sessions,
         total / sessions,
-        mebibytes(seconds(seen.resident_kib) * 1_024.0),
+        kibibytes(seen.resident_kib),
         scene.name,
     );
     let counts: BTreeMap<String, f64> = seen.counts.by(place::holder).into_iter().collect();
@@ -150,9 +153,9 @@ fn mebibytes(bytes: f64) -> f64 {
     bytes / 1_048_576.0
 }
 
-/// A small count as a number to divide by.
-fn seconds(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+/// In MiB.
+fn kibibytes(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / 1_024.0
 }
 
 #[cfg(test)]
@@ -162,7 +165,7 @@ mod tests {
 
     fn seen() -> Seen {
         let mut seen =
-            Seen { processes: 2, seconds: 10, resident_kib: 2_048, sessions: 100, ..Seen::default() };
+            Seen { processes: 2, cores: 0.25, resident_kib: 2_048, sessions: 100, ..Seen::default() };
         let stack = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         seen.cpu.add(stack("t tokio::io send __x64_sys_sendto_[k]"), 3_742.5);
         seen.cpu.add(stack("t herenow_gateway_core::turn"), 1_247.5);
@@ -177,7 +180,7 @@ mod tests {
         let page = page(scene, &serde_json::json!({}), &BTreeMap::from([("gateway".to_owned(), seen())]));
         for line in [
             "## The 2 gateways together",
-            "1.000 cores over 10 s while it is measured: 4990 samples, 499 a second of a core.",
+            "0.250 cores while it is measured, 75 % of it in the kernel; 4990 samples, 499 for a second of a core.",
             "| 75.0 % | kernel: sendto |",
             "| 25.0 % | herenow_gateway_core |",
             "| 25.0 % | `herenow_gateway_core::turn` |",

@@ -4,9 +4,10 @@
 pub(super) const KERNEL: &str = "_[k]";
 
 /// Crates that do what whoever calls them wants done: Rust's own, and those of collections.
-const COLLECTIONS: [&str; 12] = [
+const COLLECTIONS: [&str; 13] = [
     "std",
     "core",
+    "core_arch",
     "alloc",
     "allocator_api2",
     "hashbrown",
@@ -96,21 +97,29 @@ fn system_call(frames: &[String]) -> Option<String> {
     Some(call.unwrap_or_else(|| "kernel: interrupts and scheduling".to_owned()))
 }
 
-/// A stack without what every stack has and what tells nothing: the steps of a system call, and Rust's own frames but the
-/// innermost.
+/// A stack without what every stack has and what tells nothing: the steps of a system call, Rust's own frames but the
+/// innermost, and how tokio comes to what it runs.
 pub(super) fn readable(frames: &[String]) -> Vec<String> {
     let mut readable: Vec<String> = Vec::new();
+    let run = frames.iter().rposition(|frame| is_named(frame) && !is_runtime(frame)).unwrap_or(0);
     for (index, frame) in frames.iter().enumerate() {
         let tells = match Place::of(frame) {
             Place::System => index == 0 || index + 1 == frames.len(),
             Place::Kernel => !STEPS.contains(&frame.as_str()),
-            Place::Ours | Place::Library | Place::Allocator => true,
+            Place::Library => index > run || !is_runtime(frame),
+            Place::Ours | Place::Allocator => true,
         };
         if tells && readable.last() != Some(frame) {
             readable.push(frame.clone());
         }
     }
     readable
+}
+
+fn is_runtime(frame: &str) -> bool {
+    ["tokio::runtime::", "tokio::task::", "tokio::util::", "tokio::loom::"]
+        .iter()
+        .any(|start| frame.starts_with(start))
 }
 
 /// On the way into the kernel.

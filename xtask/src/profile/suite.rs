@@ -40,11 +40,11 @@ impl Phase {
 }
 
 impl Scene {
-    /// The scenario with this size; what happens is the file's.
+    /// The scenario with this size, and its ramp so many times as long; what happens is the file's.
     ///
     /// # Errors
     /// It is no scenario.
-    pub(super) fn scaled(&self, text: &str) -> Result<String> {
+    pub(super) fn scaled(&self, text: &str, slower: u64) -> Result<String> {
         let mut scenario: Table =
             text.parse().with_context(|| format!("reading loadtest/{}.toml", self.file))?;
         let mut set = |part: &str, key: &str, value: Value| {
@@ -54,7 +54,9 @@ impl Scene {
         };
         set("people", "sessions", Value::Integer(self.sessions.into()))?;
         let [ramp, settle, measure] = self.phases;
-        for (key, seconds) in [("ramp", ramp), ("settle", settle), ("measure", measure), ("patience", 1)] {
+        for (key, seconds) in
+            [("ramp", ramp * slower), ("settle", settle), ("measure", measure), ("patience", 1)]
+        {
             set("phases", key, Value::String(format!("{seconds}s")))?;
         }
         Ok(scenario.to_string())
@@ -75,9 +77,9 @@ const fn scene(name: &'static str, file: &'static str, what: &'static str) -> Sc
         what,
         file,
         sessions: 4_000,
-        phases: [10, 3, 25],
+        phases: [8, 1, 15],
         sampled: Phase::Measure,
-        written: 23,
+        written: 13,
         gateways: 2,
         arguments: &[],
     }
@@ -92,19 +94,19 @@ pub(super) const SUITE: [Scene; 13] = [
     },
     Scene {
         sessions: 5_959,
-        phases: [15, 5, 25],
+        phases: [12, 2, 20],
         gateways: 1,
         ..scene("idle-watching", "bench/idle-watching", "the same, each watching 100 users")
     },
     Scene {
         sessions: 5_959,
-        phases: [15, 5, 25],
+        phases: [12, 2, 20],
         sampled: Phase::Ramp,
         gateways: 1,
         ..scene(
             "arrivals",
             "bench/idle-watching",
-            "400 sessions a second come, each with a watch list of 100",
+            "500 sessions a second come, each with a watch list of 100",
         )
     },
     Scene {
@@ -138,11 +140,11 @@ pub(super) const SUITE: [Scene; 13] = [
     Scene {
         sessions: 2_040,
         // Longer than the heartbeat timeout of 30 s.
-        phases: [10, 3, 40],
-        written: 38,
+        phases: [8, 1, 38],
+        written: 36,
         ..scene("silent-death", "scenarios/silent-death", "3 sessions a second fall silent, and time out")
     },
-    scene("day", "scenarios/day", "a day of coming, idling and leaving, in 25 s"),
+    scene("day", "scenarios/day", "a day of coming, idling and leaving, in 15 s"),
     Scene {
         sessions: 6_000,
         gateways: 1,
@@ -158,12 +160,13 @@ mod tests {
     #[test]
     fn a_scenario_is_scaled_and_keeps_what_happens() {
         let text = "name = \"x\"\n[people]\nsessions = 18000\npresent = 0.5\n[rates]\nflips = 2.0\n";
-        let scaled: Table = scene("x", "x", "").scaled(text).unwrap().parse().unwrap();
+        let scaled: Table = scene("x", "x", "").scaled(text, 2).unwrap().parse().unwrap();
         assert_eq!(scaled["people"]["sessions"].as_integer(), Some(4_000));
         assert_eq!(scaled["people"]["present"].as_float(), Some(0.5));
-        assert_eq!(scaled["phases"]["measure"].as_str(), Some("25s"));
+        assert_eq!(scaled["phases"]["measure"].as_str(), Some("15s"));
+        assert_eq!(scaled["phases"]["ramp"].as_str(), Some("16s"));
         assert_eq!(scaled["rates"]["flips"].as_float(), Some(2.0));
-        assert!(scene("x", "x", "").scaled("people = 1").is_err());
+        assert!(scene("x", "x", "").scaled("people = 1", 1).is_err());
     }
 
     #[test]
