@@ -197,6 +197,9 @@ pub(super) fn per_change(result: &Value) -> Result<f64> {
     Ok(servers(result)? / number(result, "/measured/counts/changes")?.max(1.0))
 }
 
+/// The figure of [`kept_up`] that tells how many changes there were.
+pub(super) const RATE: &str = "highest rate that was kept up with, changes a second";
+
 /// What a rate cost that was kept up with; none: changes were late, or the referee was not content.
 pub(super) fn kept_up(result: &Value, most_ms: f64) -> Result<Option<One>> {
     let p99 = p99(result)?;
@@ -206,6 +209,7 @@ pub(super) fn kept_up(result: &Value, most_ms: f64) -> Result<Option<One>> {
     let told = number(result, "/measured/counts/deliveries")?;
     let seconds = phase(result, "measure")?.len() as f64;
     Ok(Some(one([
+        (RATE, number(result, "/measured/counts/changes")? / seconds),
         ("at it: change to watcher p99, ms", p99),
         ("at it: deliveries a second", told / seconds),
         (

@@ -95,14 +95,14 @@ pub(super) const SUITE: [Step; 16] = [
     Step {
         name: "cliques-2000",
         what: "2,040 people in groups of 51: the highest rate of changes",
-        kind: Kind::Highest(&["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet"], 250.0),
+        kind: Kind::Highest(&["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet"], 1_000.0),
     },
     Step {
         name: "cliques-5000",
         what: "4,998 people in groups of 51: the highest rate of changes",
         kind: Kind::Highest(
             &["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet", "--sessions", "4998"],
-            250.0,
+            1_000.0,
         ),
     },
     Step {
@@ -110,7 +110,7 @@ pub(super) const SUITE: [Step; 16] = [
         what: "14,994 people in groups of 51: the highest rate of changes",
         kind: Kind::Highest(
             &["run", "loadtest/bench/cliques.toml", "--spawn", "--quiet", "--sessions", "14994"],
-            250.0,
+            1_000.0,
         ),
     },
     Step {
