@@ -1,18 +1,18 @@
-//! The embedded store when the process dies, the disk is full, or nothing may be written: each in a process of its own,
-//! which is this program again.
+//! The embedded store when the process dies, and when its disk is full, stands still, or may only be read: each in a
+//! process of its own, which is this program again.
 #![allow(clippy::unwrap_used, reason = "a test may fail so")]
 
-use std::fs;
+mod support;
+
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use herenow_store::testing::{key, placement, record, version};
 use herenow_store::{Embedded, StatusStore as _, StoreError};
+use support::disk::{self, Ballast, Disk};
 
-/// What the other process is to do, and where.
-const ROLE: &str = "HERENOW_TEST_STORE_ROLE";
-const PLACE: &str = "HERENOW_TEST_STORE_PLACE";
 /// How often the writer is killed; many more by hand.
 const ROUNDS: &str = "HERENOW_TEST_STORE_ROUNDS";
 const FEW_ROUNDS: u64 = 6;
@@ -39,28 +39,12 @@ async fn kept(store: &Embedded) -> Option<u64> {
     first
 }
 
-fn this_program(role: &str, place: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "the_other_process", "--ignored", "--nocapture"]);
-    command.env(ROLE, role).env(PLACE, place);
-    command
-}
-
-#[tokio::test]
-#[ignore = "is started by the other tests"]
-async fn the_other_process() {
-    let place = PathBuf::from(std::env::var_os(PLACE).expect("started by the other tests"));
-    match std::env::var(ROLE).unwrap().as_str() {
-        "writer" => write_for_ever(&place).await,
-        "full" => fill_the_disk(&place).await,
-        "read-only" => find_it_read_only(&place).await,
-        role => panic!("no such role: {role}"),
-    }
-}
-
 // ---- kill -9
 
-async fn write_for_ever(place: &Path) {
+#[tokio::test]
+#[ignore = "is started by the test below, and killed"]
+async fn write_for_ever() {
+    let Some(place) = disk::place() else { return };
     let store = Embedded::open(place, &placement()).await.unwrap();
     let mut n = kept(&store).await.map_or(0, |n| n + 1);
     let mut out = std::io::stdout();
@@ -78,7 +62,7 @@ struct Writer {
 
 impl Writer {
     fn start(place: &Path) -> Self {
-        let mut child = this_program("writer", place).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = disk::this_program("write_for_ever", place).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -121,37 +105,21 @@ async fn a_writer_that_is_killed_loses_nothing_it_acknowledged_and_breaks_nothin
     }
 }
 
-// ---- a small disk of its own, which needs the right to mount
-
-/// Runs a role where `place` is a disk of a few megabytes that nobody else sees.
-fn on_a_small_disk(role: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("disk");
-    fs::create_dir(&place).unwrap();
-    let program = this_program(role, &place);
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "--user", "sh", "-ec"]);
-    command.arg(format!("mount -t tmpfs -o size=24m none {} && exec \"$0\" \"$@\"", place.display()));
-    command.arg(program.get_program()).args(program.get_args());
-    command.env(ROLE, role).env(PLACE, &place);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
+// ---- a disk of its own
 
 #[test]
 fn a_full_disk_is_named_and_once_there_is_room_writing_goes_on() {
-    on_a_small_disk("full");
+    disk::on(Disk::Memory(24), "fill_the_disk");
 }
 
-async fn fill_the_disk(place: &Path) {
+#[tokio::test]
+#[ignore = "is started by the test above, on a disk of its own"]
+async fn fill_the_disk() {
+    let Some(place) = disk::place() else { return };
     let path = place.join("store");
     let store = Embedded::open(&path, &placement()).await.unwrap();
     store.put_batch(batch(0)).await.unwrap();
-    let ballast = place.join("ballast");
-    let mut file = fs::File::create(&ballast).unwrap();
-    while file.write_all(&[1; 65_536]).is_ok() {}
-    drop(file);
+    let ballast = Ballast::fill(&place);
     let mut acknowledged = 0;
     let error = loop {
         match store.put_batch(batch(acknowledged + 1)).await {
@@ -162,7 +130,7 @@ async fn fill_the_disk(place: &Path) {
     assert_eq!(error, StoreError::NoSpace(path.clone()));
     assert!(store.put_batch(batch(acknowledged + 1)).await.is_err(), "there is still no room");
 
-    fs::remove_file(&ballast).unwrap();
+    drop(ballast);
     // Opening anew may find the old tables closing still.
     let mut attempts = 0;
     while let Err(error) = store.put_batch(batch(acknowledged + 2)).await {
@@ -177,19 +145,60 @@ async fn fill_the_disk(place: &Path) {
 
 #[test]
 fn a_disk_that_may_only_be_read_is_named_at_the_start() {
-    on_a_small_disk("read-only");
+    disk::on(Disk::Memory(24), "find_it_read_only");
 }
 
-async fn find_it_read_only(place: &Path) {
+#[tokio::test]
+#[ignore = "is started by the test above, on a disk of its own"]
+async fn find_it_read_only() {
+    let Some(place) = disk::place() else { return };
     let path = place.join("store");
     let store = Embedded::open(&path, &placement()).await.unwrap();
     store.put_batch(batch(0)).await.unwrap();
     drop(store);
-    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(place).status().unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&place).status().unwrap();
     assert!(remounted.success());
     let error = Embedded::open(&path, &placement()).await.unwrap_err();
     assert_eq!(error.label(), "not_writable", "{error}");
     assert!(error.to_string().contains("give it a directory"), "{error}");
     let error = Embedded::open(place.join("new"), &placement()).await.unwrap_err();
     assert_eq!(error.label(), "not_writable", "{error}");
+}
+
+#[test]
+fn a_disk_that_stands_still_for_10_s_holds_up_writers_and_no_reader_and_loses_nothing() {
+    disk::on(Disk::File(64), "write_to_a_disk_that_stands_still");
+}
+
+#[tokio::test]
+#[ignore = "is started by the test above, on a disk of its own"]
+async fn write_to_a_disk_that_stands_still() {
+    const STANDS: Duration = Duration::from_secs(10);
+    let Some(place) = disk::place() else { return };
+    let path = place.join("store");
+    let store = Embedded::open(&path, &placement()).await.unwrap();
+    store.put_batch(batch(0)).await.unwrap();
+    let mut lets_go = disk::stands_still(&place, STANDS);
+    #[expect(clippy::disallowed_methods, reason = "a test measures")]
+    let began = Instant::now();
+    let (writer, given_up) = (store.clone(), store.clone());
+    let write = tokio::spawn(async move { writer.put_batch(batch(2)).await });
+    // Who gives up a write does not end it; whichever comes first, the newer stays.
+    let late = tokio::time::timeout(Duration::from_millis(100), given_up.put_batch(batch(1))).await;
+    assert!(late.is_err(), "the disk stands still");
+    let mut reads = 0;
+    while !write.is_finished() && began.elapsed() < STANDS / 2 {
+        assert_eq!(kept(&store).await, Some(0));
+        reads += 1;
+    }
+    assert!(reads > 100, "{reads} reads of {USERS} users, while a write waits");
+    assert!(!write.is_finished(), "a write was acknowledged that is on no disk");
+    assert_eq!(write.await.unwrap().unwrap().stored, 300);
+    assert!(began.elapsed() > STANDS * 9 / 10, "{:?}", began.elapsed());
+    assert!(lets_go.wait().unwrap().success());
+    store.put_batch(batch(3)).await.unwrap();
+    assert_eq!(kept(&store).await, Some(3));
+    drop((store, given_up));
+    let store = Embedded::open(&path, &placement()).await.unwrap();
+    assert_eq!(kept(&store).await, Some(3));
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
 mod faults;
 mod people;
 mod questions;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use herenow_store::{PostgresConfig, Secret};
 use tempfile::TempDir;
 
-use super::support::{certificates, free_port, program, signal, skipped};
+use super::support::{certificates, free_port, is_root, program, signal, skipped};
 
 /// Whom it runs as where this is root.
 const NOBODY: &str = "65534";
@@ -169,11 +169,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.trim_ascii() == b"0"
 }
 
 fn as_nobody(program: &Path) -> Command {

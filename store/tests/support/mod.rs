@@ -7,6 +7,8 @@
     reason = "each file of tests uses a part, and may fail so"
 )]
 
+pub mod disk;
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -20,10 +22,20 @@ use herenow_protocol::{UserKey, Version};
 use herenow_store::{KeyRange, Page, StatusStore, StoreError, Written};
 use tokio::sync::Semaphore;
 
-/// Says that something was not tested, and why.
+/// Says that something was not tested, and why: what it needs can be installed.
 pub fn skipped(why: &str) {
+    left_out(&format!("{why}; run cargo xtask setup"));
+}
+
+/// Says that something was not tested, and why.
+pub fn left_out(why: &str) {
     // Past the capture of outputs: who runs the tests must see it.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}; run cargo xtask setup");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+pub fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout.trim_ascii() == b"0"
 }
 
 /// A program by its name, where the system has it.
