@@ -12,7 +12,7 @@ use herenow_bus::{
     Subscription,
 };
 use herenow_protocol::subject as subjects;
-use herenow_protocol::{Epoch, Partition};
+use herenow_protocol::{CoordinatorId, Epoch, Partition};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
