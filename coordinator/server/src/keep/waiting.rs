@@ -3,7 +3,7 @@
 //! In order, since what came first is the oldest that a kill would lose, and whoever changes all the time must not keep
 //! others waiting.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use herenow_protocol::record::Record;
 use herenow_protocol::{MonoTime, UserKey, Version};
@@ -18,17 +18,27 @@ pub(super) enum Wish {
 pub(super) struct Taken {
     pub(super) key: UserKey,
     pub(super) wish: Wish,
-    /// Since when the user waited.
-    pub(super) since: MonoTime,
+    place: Place,
 }
+
+impl Taken {
+    /// Since when the user waited.
+    pub(super) const fn since(&self) -> MonoTime {
+        self.place.0
+    }
+}
+
+/// A place in the order: since when, and a number for those who came at the same time.
+type Place = (MonoTime, u64);
 
 /// The wishes that wait.
 #[derive(Default)]
 pub(super) struct Waiting {
-    users: HashMap<UserKey, Wish>,
-    /// Since when each of them waits, the first in front. One who was dropped for an erasure may still be in it, and one
-    /// who was put back a second time.
-    order: VecDeque<(MonoTime, UserKey)>,
+    users: HashMap<UserKey, (Place, Wish)>,
+    /// The same users, the first in front.
+    order: BTreeMap<Place, UserKey>,
+    /// How many places were given.
+    places: u64,
 }
 
 /// What became of a wish.
@@ -50,13 +60,13 @@ impl Waiting {
 
     /// Since when the first waits.
     pub(super) fn oldest(&self) -> Option<MonoTime> {
-        self.order.front().map(|(since, _)| *since)
+        self.order.first_key_value().map(|((since, _), _)| *since)
     }
 
     /// Takes a wish, in place of an earlier one about the same user. Where as many wait as may, `most`, a change is
     /// dropped; for somebody who is to be forgotten there is always room, as long as changes of others wait.
     pub(super) fn wish(&mut self, key: UserKey, wish: Wish, most: usize, now: MonoTime) -> Taking {
-        if let Some(earlier) = self.users.get_mut(&key) {
+        if let Some((_, earlier)) = self.users.get_mut(&key) {
             *earlier = wish;
             return Taking::Taken;
         }
@@ -64,8 +74,8 @@ impl Waiting {
         if full && !self.make_room(&wish) {
             return Taking::Dropped;
         }
-        self.users.insert(key, wish);
-        self.order.push_back((now, key));
+        self.places += 1;
+        self.insert(key, (now, self.places), wish);
         if full { Taking::InPlace } else { Taking::Taken }
     }
 
@@ -74,17 +84,25 @@ impl Waiting {
         if matches!(wish, Wish::Keep(_)) {
             return false;
         }
-        let change = self.users.iter().find(|(_, other)| matches!(other, Wish::Keep(_))).map(|(key, _)| *key);
-        change.is_some_and(|key| self.users.remove(&key).is_some())
+        let change = self.users.values().find(|(_, other)| matches!(other, Wish::Keep(_)));
+        let Some(key) = change.and_then(|(place, _)| self.order.remove(place)) else { return false };
+        self.users.remove(&key).is_some()
+    }
+
+    fn insert(&mut self, key: UserKey, place: Place, wish: Wish) {
+        self.users.insert(key, (place, wish));
+        self.order.insert(place, key);
     }
 
     /// The first that wait, at most so many, and of those that have waited since `until` or longer.
     pub(super) fn take(&mut self, most: usize, until: MonoTime) -> Vec<Taken> {
         let mut taken = Vec::new();
         while taken.len() < most
-            && let Some((since, key)) = self.order.pop_front_if(|(since, _)| *since <= until)
+            && let Some(first) = self.order.first_entry()
+            && first.key().0 <= until
         {
-            taken.extend(self.users.remove(&key).map(|wish| Taken { key, wish, since }));
+            let key = first.remove();
+            taken.extend(self.users.remove(&key).map(|(place, wish)| Taken { key, wish, place }));
         }
         taken
     }
@@ -92,9 +110,12 @@ impl Waiting {
     /// Takes back what could not be written, to the front. What has come since is newer, and is as urgent. These users
     /// were counted already, so there is room for them.
     pub(super) fn put_back(&mut self, taken: Vec<Taken>) {
-        for Taken { key, wish, since } in taken.into_iter().rev() {
-            self.users.entry(key).or_insert(wish);
-            self.order.push_front((since, key));
+        for Taken { key, wish, place } in taken {
+            let newer = self.users.remove(&key).map(|(later, newer)| {
+                self.order.remove(&later);
+                newer
+            });
+            self.insert(key, place, newer.unwrap_or(wish));
         }
     }
 }
@@ -159,6 +180,20 @@ mod tests {
         assert_eq!(waiting.oldest(), None);
     }
 
+    /// However long the store is away, and whoever changes meanwhile: there is one place for each who waits.
+    #[test]
+    fn nothing_grows_while_the_store_fails() {
+        let mut waiting = waiting(&[("ana", 10), ("ben", 20), ("cleo", 30)]);
+        for round in 0..100 {
+            let taken = waiting.take(2, at(1_000));
+            waiting.wish(key("ana"), forget(round), 3, at(1_000 + round));
+            waiting.wish(key("ben"), forget(round), 3, at(1_000 + round));
+            waiting.put_back(taken);
+            assert_eq!((waiting.users.len(), waiting.order.len()), (3, 3), "round {round}");
+        }
+        assert_eq!(take(&mut waiting, 9, 30), [(key("ana"), 99), (key("ben"), 99), (key("cleo"), 3)]);
+    }
+
     #[test]
     fn one_more_than_may_wait_is_dropped_and_an_erasure_takes_the_place_of_a_change() {
         let mut waiting = Waiting::default();
@@ -168,6 +203,7 @@ mod tests {
         assert_eq!(wish("cleo", keep()), Taking::Dropped);
         assert_eq!(wish("ben", forget(5)), Taking::Taken, "who waits may change its mind");
         assert_eq!((wish("cleo", forget(6)), wish("dan", forget(7))), (Taking::InPlace, Taking::Dropped));
+        assert_eq!(waiting.order.len(), 2, "who was dropped has no place");
         assert_eq!(take(&mut waiting, 9, 1), [(key("ben"), 5), (key("cleo"), 6)]);
     }
 }

@@ -182,7 +182,7 @@ impl Work {
         let mut wrote = false;
         loop {
             let taken = self.shared.waiting().take(BATCH, began);
-            let Some(oldest) = taken.iter().map(|taken| taken.since).min() else { break };
+            let Some(oldest) = taken.iter().map(Taken::since).min() else { break };
             if let Err((call, error)) = self.write(&taken).await {
                 self.shared.waiting().put_back(taken);
                 self.failed(call, &error);
