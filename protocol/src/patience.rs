@@ -28,7 +28,7 @@ impl Patience {
         self.mean
     }
 
-    /// To be called about every second: where no answer came since, what earlier ones took says half as much.
+    /// To be called about twice a second: where no answer came since, what earlier ones took says half as much.
     pub fn fade(&mut self) {
         if !std::mem::take(&mut self.heard) {
             self.mean /= 2;

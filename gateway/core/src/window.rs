@@ -24,7 +24,7 @@ impl Window {
         self.length.max(config.flush_window)
     }
 
-    /// About once a second, with the frames written so far: doubled while there are too many, halved when there are less
+    /// To be called each time that deadlines are looked at, half a second apart, with the frames written so far: doubled while there are too many, halved when there are less
     /// than a quarter of that, so that what doubling brought does not undo it.
     pub(crate) fn measure(&mut self, frames: u64, now: MonoTime, config: &Config) {
         let elapsed = now.since(self.measured_at).as_millis().max(1);

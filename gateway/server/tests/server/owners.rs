@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use herenow_bus::{Bus as _, Message};
+use herenow_bus::{Bus as _, Message, Subscription};
 use herenow_protocol::id::ProcessId;
 use herenow_protocol::message::{CoordinatorBeat, OwnedBeat, Pull, Snapshot, ToGateway, Up};
 use herenow_protocol::{CoordinatorId, Epoch, Incarnation, Partition, codec, subject};
@@ -76,6 +76,54 @@ fn nobody(pull: &Pull) -> ToGateway {
     })
 }
 
+/// What the owner is asked next. Before it, it is told of the session.
+async fn asked(to_owner: &mut Subscription) -> Vec<Pull> {
+    let asking = async {
+        loop {
+            let asked = pulls(&to_owner.next().await.unwrap());
+            if !asked.is_empty() {
+                return asked;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap()
+}
+
+fn answer(server: &Server, asked: &[Pull]) {
+    let mut answer = codec::Bundle::default();
+    for pull in asked {
+        assert_eq!(answer.add(&nobody(pull)), Ok(None));
+    }
+    let gateway = subject::gateway(&asked[0].origin.gateway);
+    server.bus.publish(&gateway, Bytes::from(answer.take().unwrap())).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_new_is_let_in_while_owners_answer_late_and_whoever_is_there_is_served() {
+    let server = server_with(|config| config.admission.answers_within = Duration::from_millis(20));
+    own_all(&server).await;
+    let mut to_owner = server.bus.subscribe(&subject::owner(&owner()), None).await.unwrap();
+    let token = token_of(json!({ "scope": "presence:read" }));
+    let mut peer = session_of(&server, &token);
+    peer.send(&text(&json!({ "type": "query", "id": 1, "users": ["ana"] }).to_string()));
+    let asked = asked(&mut to_owner).await;
+    // An eighth of it counts: more than three times what is allowed.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    answer(&server, &asked);
+    assert_eq!(peer.frame()["type"], "snapshot");
+    let refused = request(&server, &handshake(&bearer(&token)));
+    assert_eq!((refused.status, refused.code().as_str()), (503, "busy"));
+    let wait = refused.json()["retryAfterMs"].as_u64().unwrap();
+    assert!((1_000..=4_000).contains(&wait), "{wait} ms");
+    assert!(peer.is_alive());
+    // Where nobody asks any more, late answers are forgotten.
+    let came = tokio::time::Instant::now();
+    while request(&server, &handshake(&bearer(&token))).status != 101 {
+        assert!(came.elapsed() < Duration::from_secs(10), "nobody is let in again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_frame_asks_of_one_owner_goes_as_one_message_and_so_does_the_answer() {
     let server = server();
@@ -85,25 +133,11 @@ async fn what_a_frame_asks_of_one_owner_goes_as_one_message_and_so_does_the_answ
     let mut peer = session_of(&server, &token);
     let users: Vec<String> = (0..40).map(|n| format!("user-{n}")).collect();
     peer.send(&text(&json!({ "type": "query", "id": 1, "users": users }).to_string()));
-    // Before it the owner is told of the session.
-    let asking = async {
-        loop {
-            let asked = pulls(&to_owner.next().await.unwrap());
-            if !asked.is_empty() {
-                return asked;
-            }
-        }
-    };
-    let asked = tokio::time::timeout(Duration::from_secs(10), asking).await.unwrap();
+    let asked = asked(&mut to_owner).await;
     let partitions: BTreeSet<Partition> = asked.iter().map(|pull| pull.partition).collect();
     assert_eq!(partitions.len(), usize::from(PARTITIONS));
     assert_eq!(asked.iter().map(|pull| pull.users.len()).sum::<usize>(), users.len());
-    let mut answer = codec::Bundle::default();
-    for pull in &asked {
-        assert_eq!(answer.add(&nobody(pull)), Ok(None));
-    }
-    let gateway = subject::gateway(&asked[0].origin.gateway);
-    server.bus.publish(&gateway, Bytes::from(answer.take().unwrap())).unwrap();
+    answer(&server, &asked);
     let snapshot = peer.frame();
     assert_eq!(snapshot["users"].as_array().unwrap().len(), users.len(), "{snapshot}");
     assert!(
